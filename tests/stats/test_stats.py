@@ -249,25 +249,15 @@ def test_paired_power_is_the_sum_over_all_tables(n, effect, discordance):
     assert stats.paired_power(n, effect, discordance) == pytest.approx(total, abs=1e-9)
 
 
-def test_unpaired_power_is_that_of_statsmodels():
-    from statsmodels.stats.proportion import power_proportions_2indep
-
-    theirs = power_proportions_2indep(0.05, 0.7, nobs1=500, return_results=False)
-    assert stats.unpaired_power(500, 0.75, 0.70) == pytest.approx(theirs, abs=5e-3)
-    assert stats.unpaired_power(0, 0.7, 0.6) == 0
-    assert stats.unpaired_power(50, 1.0, 1.0) == 0
-
-
 def test_minimum_detectable_effect_is_the_smallest_with_its_power():
-    found = stats.minimum_detectable_effect(500, 0.1, family=3)
-    assert found.alpha == pytest.approx(0.05 / 3)
-    assert stats.paired_power(500, found.effect, 0.1, found.alpha) >= 0.8
-    assert stats.paired_power(500, found.effect - 2e-4, 0.1, found.alpha) < 0.8
-    assert found.effect > stats.minimum_detectable_effect(500, 0.1).effect
-    assert stats.minimum_detectable_effect(4, 0.1).effect is None
-    assert stats.minimum_detectable_effect(0, 0.1).effect is None
+    effect = stats.minimum_detectable_effect(500, 0.1, family=3)
+    assert stats.paired_power(500, effect, 0.1, 0.05 / 3) >= 0.8
+    assert stats.paired_power(500, effect - 2e-4, 0.1, 0.05 / 3) < 0.8
+    assert effect > stats.minimum_detectable_effect(500, 0.1)
+    assert stats.minimum_detectable_effect(4, 0.1) is None
+    assert stats.minimum_detectable_effect(0, 0.1) is None
     # an effect larger than the assumed discordance needs as many discordant problems as itself
-    assert stats.minimum_detectable_effect(20, 0.05).discordance > 0.05
+    assert stats.minimum_detectable_effect(20, 0.05) > 0.05
 
 
 @pytest.mark.parametrize("case", [(100, 0.2, 0.1), (100, 0.1, 1.5), (-1, 0, 0.1)])
@@ -434,14 +424,6 @@ def test_pass_at_k(n, correct, k, value):
 def test_pass_at_k_needs_k_samples():
     with pytest.raises(ValueError, match="pass@5"):
         stats.pass_at_k(4, 2, 5)
-    assert stats.mean_pass_at_k([], 1) is None
-    assert stats.mean_pass_at_k([(4, 4), (4, 0)], 2) == 0.5
-
-
-def test_majority():
-    assert stats.majority(["5", "7", None, "7"]) == stats.Vote("7", 2, 3, tied=False)
-    assert stats.majority(["5", "7"]) == stats.Vote("5", 1, 2, tied=True)
-    assert stats.majority([None]) == stats.Vote(None, 0, 0, tied=False)
 
 
 def test_importing_stats_loads_no_heavy_library():

@@ -77,7 +77,7 @@ def number(text: str) -> tuple[Value, int]:
     whole, _, decimals = plain.partition(".")
     if not decimals:
         return int(whole), 0
-    return _simple(Fraction(int(whole + decimals), 10 ** len(decimals))), len(decimals)
+    return simple(Fraction(int(whole + decimals), 10 ** len(decimals))), len(decimals)
 
 
 def show(value: Value) -> str:
@@ -97,7 +97,8 @@ def magnitude(value: Value) -> Value:
     return -value if value < 0 else value
 
 
-def _simple(value: Value) -> Value:
+def simple(value: Value) -> Value:
+    """Return an integer if the value is a whole fraction."""
     return value.numerator if isinstance(value, Fraction) and value.denominator == 1 else value
 
 
@@ -150,11 +151,11 @@ def _value(operand: Operand, reading: str) -> Value:
         raise Refused(f"a number of more than {MAX_DIGITS} digits")
     value = operand.value
     if operand.percent and reading != "plain":
-        return _simple(Fraction(value) / 100)
+        return simple(Fraction(value) / 100)
     if reading == "repeating" and operand.decimals >= 2:
         return repeating(operand) or value
     if reading == "units":
-        return _simple(value * UNITS.get(operand.unit, ("", Fraction(1)))[1])
+        return simple(value * UNITS.get(operand.unit, ("", Fraction(1)))[1])
     return value
 
 
@@ -168,7 +169,7 @@ def _apply(operator: str, values: list[Value], reached: list[Value] | None, rela
     if operator in "+-":
         if len(values) + 1 in relative:
             relative.discard(len(values) + 1)
-            right = _simple(right * left)
+            right = simple(right * left)
         result = left + right if operator == "+" else left - right
     elif operator == "*":
         result = left * right
@@ -179,7 +180,7 @@ def _apply(operator: str, values: list[Value], reached: list[Value] | None, rela
     else:
         result = _divide(left, right)
     if isinstance(result, Fraction):
-        result = _simple(result)
+        result = simple(result)
     values.append(result)
     if reached is not None:
         reached.append(result)
@@ -280,7 +281,7 @@ def _readings(left: Side, right: Side, values: tuple[Value, Value]) -> Iterator[
                 yield _in_base_units(left, values[0]), values[1]  # `1 dozen = 12`
             # `3 months + 2 years = 3 + 24`: the right side is in the smallest unit of the left
             smallest = min(UNITS[o.unit][1] for o in left.operands if o.unit in UNITS)
-            yield _simple(_in_base_units(left, values[0]) / smallest), values[1]
+            yield simple(_in_base_units(left, values[0]) / smallest), values[1]
         if not right.operators and right.operands[0].text.endswith("illion"):
             # `32 / 2 = $16 million`: the scale is said once, at the end
             yield values[0], number(right.operands[0].text.split()[0])[0]
@@ -290,7 +291,7 @@ def _readings(left: Side, right: Side, values: tuple[Value, Value]) -> Iterator[
 
 def _in_base_units(side: Side, value: Value) -> Value:
     if side.literal:  # `1/8 hour`: the unit is the fraction's
-        return _simple(value * UNITS.get(side.operands[-1].unit, ("", Fraction(1)))[1])
+        return simple(value * UNITS.get(side.operands[-1].unit, ("", Fraction(1)))[1])
     return evaluate(side.items, "units")
 
 

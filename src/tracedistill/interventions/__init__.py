@@ -1,15 +1,15 @@
 """Controlled changes to traces. Each declares what it keeps and changes; corruptions are seeded draws.
 
-declared          what an intervention declares
-editing           a trace's text edited at its steps, the rest unchanged
-dealing           generators per problem; labels, answers and traces redistributed
+declaration       what an intervention declares
+text_edits        a trace's text edited at its steps, the rest unchanged
+reassignment      a generator per problem; labels, answers and traces redistributed
 labels_and_facts  another class, other facts, the answer masked
 numbers           another number, and its consequences
 numerals          numbers in digits: their places, others of the same shape
 order             steps in another order, or one dropped
 exchange          another problem's trace or answer
-filling           words without content
-measuring         declarations checked on the rows
+filler            words without content
+invariants        declarations checked on the rows
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from typing import get_args
 
 from tracedistill.dotted import import_object
 from tracedistill.errors import InputError
-from tracedistill.interventions import exchange, filling, labels_and_facts, numbers, order
-from tracedistill.interventions.declared import Intervention, Kept
-from tracedistill.interventions.measuring import Measured, broken, compare_row, measure, measure_rows
+from tracedistill.interventions import exchange, filler, labels_and_facts, numbers, order
+from tracedistill.interventions.declaration import Intervention, Kept, one_by_one
+from tracedistill.interventions.invariants import Measured, broken, compare_row, measure, measure_rows
 from tracedistill.records import Problem, Trace
 from tracedistill.tasks import Task, module_hash
 
@@ -63,22 +63,21 @@ def get_intervention(name: str) -> Intervention:
             "package.module:NAME"
         )
     try:
-        found = import_object(name)
+        value = import_object(name)
     except Exception as error:  # a user's module may raise anything
         raise InputError(f"intervention '{name}': cannot be imported: {type(error).__name__}: {error}") from error
-    if not isinstance(found, Intervention):
+    if not isinstance(value, Intervention):
         raise InputError(f"intervention '{name}': must be a tracedistill.interventions.Intervention")
-    unknown = sorted(set(found.keeps) - set(get_args(Kept)))
+    unknown = sorted(set(value.keeps) - set(get_args(Kept)))
     if unknown:
         raise InputError(f"intervention '{name}': keeps '{unknown[0]}'; known: {', '.join(get_args(Kept))}")
-    return replace(found, name=name)
+    return replace(value, name=name)
 
 
-def find_intervention(name: str | None, known: Mapping[str, Intervention] | None = None) -> Intervention | None:
+def find_intervention(name: str | None) -> Intervention | None:
     """Return the intervention of this name or dotted path; None for other names (`none`, `own`) and lost modules."""
-    found = (INTERVENTIONS if known is None else known).get(name or "")
-    if found is not None or name is None or ":" not in name:
-        return found
+    if name is None or ":" not in name:
+        return INTERVENTIONS.get(name or "")
     try:
         return get_intervention(name)
     except InputError:
@@ -95,27 +94,27 @@ def _as_it_is(_task: Task, _problems: Mapping[str, Problem], traces: Sequence[Tr
     return list(traces)
 
 
+_SHAPE: tuple[Kept, ...] = ("format", "step kinds", "number of steps")
+_CITING: tuple[Kept, ...] = (*_SHAPE, "number of facts", "class frequencies")
+_OTHER_FACTS = "facts cited: others of the same context, never the gold set"
+_NO_OTHER_FACT = "class + retrieval traces; left out if the context has no other fact"
+_SAME_CATEGORY = "another problem's, of the same category if there is one"
+
 INTERVENTIONS: dict[str, Intervention] = {
-    one.name: one
-    for one in (
+    intervention.name: intervention
+    for intervention in (
         Intervention("correct", ("everything",), (), _as_it_is),
         Intervention(
             "incorrect",
-            (
-                "format", "step kinds", "number of steps", "number of facts", "class frequencies",
-                "length: mean within 5%",
-            ),
-            ("class of every trace", "facts cited: others of the same context, never the gold set"),
+            (*_CITING, "length: mean within 5%"),
+            ("class of every trace", _OTHER_FACTS),
             labels_and_facts.incorrect,
             alone=False,
-            note="class + retrieval traces; left out if the context has no other fact",
+            note=_NO_OTHER_FACT,
         ),
         Intervention(
             "wrong-class",
-            (
-                "format", "step kinds", "number of steps", "number of facts", "answer string", "class frequencies",
-                "length: mean within 3%",
-            ),
+            (*_CITING, "answer string", "length: mean within 3%"),
             ("class of every trace",),
             labels_and_facts.wrong_class,
             alone=False,
@@ -123,63 +122,57 @@ INTERVENTIONS: dict[str, Intervention] = {
         ),
         Intervention(
             "wrong-facts",
-            (
-                "format", "step kinds", "number of steps", "number of facts", "class frequencies",
-                "length: mean within 5%",
-            ),
-            ("facts cited: others of the same context, never the gold set",),
-            labels_and_facts.wrong_facts,
-            note="class + retrieval traces; left out if the context has no other fact",
+            (*_CITING, "length: mean within 5%"),
+            (_OTHER_FACTS,),
+            one_by_one(labels_and_facts.wrong_facts),
+            note=_NO_OTHER_FACT,
         ),
         Intervention(
             "wrong-facts-with-answer",
-            (
-                "format", "step kinds", "number of steps", "number of facts", "class frequencies", "answer string",
-                "length: mean within 10%",
-            ),
+            (*_CITING, "answer string", "length: mean within 10%"),
             ("facts cited: others of the same context that also contain the gold answer",),
-            labels_and_facts.wrong_facts_with_answer,
+            one_by_one(labels_and_facts.wrong_facts_with_answer),
             note="left out if the trace does not contain the answer, or no other facts of the context do",
         ),
         Intervention(
             "right-facts-answer-masked",
-            ("format", "step kinds", "number of steps", "number of facts", "class frequencies", "length"),
-            ("the gold answer in the cited facts: struck out, character for character",),
-            labels_and_facts.mask_answer,
+            (*_CITING, "length"),
+            ("the gold answer in the cited facts: masked, character for character",),
+            one_by_one(labels_and_facts.mask_answer),
             note="left out if the cited facts do not contain the answer",
         ),
         Intervention(
             "wrong-number",
-            ("format", "step kinds", "number of steps", "length"),
+            (*_SHAPE, "length"),
             ("one number, and every result that follows from it",),
-            numbers.corrupt_consistently,
+            one_by_one(numbers.corrupt_consistently),
             note="traces that calculate, and plans that name numbers; others are left out",
         ),
         Intervention(
             "wrong-number-one-step",
-            ("format", "step kinds", "number of steps", "length"),
+            (*_SHAPE, "length"),
             ("the result of one step, not the last if there are several; later steps are unchanged",),
-            numbers.corrupt_one_step,
+            one_by_one(numbers.corrupt_one_step),
             note="traces that calculate; others are left out",
         ),
         Intervention(
             "shuffled",
             ("format", "steps", "number of steps", "number of lines", "number of facts", "class frequencies"),
             ("order of the steps",),
-            order.shuffle_steps,
+            one_by_one(order.shuffle_steps),
             note="left out if there are fewer than two different steps",
         ),
         Intervention(
             "dropped-step",
             ("steps but one",),
             ("one step is missing",),
-            order.drop_step,
+            one_by_one(order.drop_step),
             note="left out if there is only one step; its length and answer string go with it",
         ),
         Intervention(
             "foreign",
             ("format", "traces", "class frequencies", "answer frequencies", "length: mean within 3%"),
-            ("whose trace it is: another problem's, of the same category if there is one",),
+            (f"the whole trace: {_SAME_CATEGORY}",),
             exchange.exchange_traces,
             alone=False,
         ),
@@ -187,12 +180,12 @@ INTERVENTIONS: dict[str, Intervention] = {
             "filler",
             ("number of lines", "length"),
             ("every word: the text becomes meaningless filler",),
-            filling.fill,
+            one_by_one(filler.fill),
         ),
         Intervention(
             "wrong-answer",
             ("trace", "answer frequencies"),
-            ("the answer: another problem's, of the same category if there is one",),
+            (f"the answer: {_SAME_CATEGORY}",),
             exchange.exchange_answers,
             alone=False,
             answers=True,
@@ -200,6 +193,6 @@ INTERVENTIONS: dict[str, Intervention] = {
             note="left out if no other problem has a different answer",
         ),
     )
-}  # fmt: skip
+}
 """Name -> intervention; others are given by dotted path. An arm with `tune: none` uses no trace and needs no
 intervention."""

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from tracedistill.files import content_id
-from tracedistill.interventions.dealing import blocks_of, deal_near
-from tracedistill.interventions.declared import written
+from tracedistill.interventions.declaration import rewritten
+from tracedistill.interventions.reassignment import blocks_of, reassign_near
 from tracedistill.records import Problem, Trace
 from tracedistill.tasks import Task
 
@@ -32,21 +32,22 @@ def exchange_traces(task: Task, problems: Mapping[str, Problem], traces: Sequenc
         (owner.category, *(step.kind for step in trace.steps)) for owner, trace in zip(owners, traces, strict=True)
     ]
     near = blocks_of(alike, [len(trace.text) for trace in traces], rng)
-    dealt = deal_near([near, alike, groups], fits, rng)
-    _part(dealt, random.Random(f"parted/{seed}"))
+    donors = reassign_near([near, alike, groups], fits, rng)
+    _separate(donors, random.Random(f"parted/{seed}"))
     out = []
     for place, trace in enumerate(traces):
-        donor = traces[dealt[place]]
-        changed = replace(
-            donor,
-            problem_id=trace.problem_id,
-            trace_id=content_id("foreign", trace.problem_id, donor.trace_id),
-            answer=task.render_answer(owners[dealt[place]]) or None,
-            intervention="foreign",
-            parent_id=donor.trace_id,
-            sample=trace.sample,
+        donor = traces[donors[place]]
+        out.append(
+            replace(
+                donor,
+                problem_id=trace.problem_id,
+                trace_id=content_id("foreign", trace.problem_id, donor.trace_id),
+                answer=task.render_answer(owners[donors[place]]) or None,
+                intervention="foreign",
+                parent_id=donor.trace_id,
+                sample=trace.sample,
+            )
         )
-        out.append(changed)
     return out
 
 
@@ -54,11 +55,11 @@ def exchange_answers(task: Task, problems: Mapping[str, Problem], traces: Sequen
     """Give every trace the gold answer of another problem; traces without a different answer are left out."""
     owners = [problems[trace.problem_id] for trace in traces]
     fits = _differ(owners)
-    dealt = deal_near([[owner.category for owner in owners]], fits, random.Random(f"answers/{seed}"))
+    donors = reassign_near([[owner.category for owner in owners]], fits, random.Random(f"answers/{seed}"))
     return [
-        written(trace, trace.steps, trace.text, "wrong-answer", task.render_answer(owners[dealt[place]]))
+        rewritten(trace, trace.steps, trace.text, "wrong-answer", task.render_answer(owners[donors[place]]))
         for place, trace in enumerate(traces)
-        if fits(dealt[place], place)
+        if fits(donors[place], place)
     ]
 
 
@@ -74,11 +75,11 @@ def _differ(owners: Sequence[Problem]) -> Callable[[int, int], bool]:
     return differ
 
 
-def _part(dealt: dict[int, int], rng: random.Random) -> None:
+def _separate(donors: dict[int, int], rng: random.Random) -> None:
     """Swap any problem that kept its own trace with another one."""
-    places = list(dealt)
+    places = list(donors)
     for place in places:
-        while dealt[place] == place:
+        while donors[place] == place:
             other = rng.choice(places)
-            if other != place and dealt[other] != place:
-                dealt[place], dealt[other] = dealt[other], dealt[place]
+            if other != place and donors[other] != place:
+                donors[place], donors[other] = donors[other], donors[place]

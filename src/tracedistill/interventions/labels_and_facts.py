@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
-from tracedistill.interventions.dealing import label_of, other_labels, rng_of
-from tracedistill.interventions.editing import changed
+from tracedistill.interventions.reassignment import label_of, other_labels, rng_of
+from tracedistill.interventions.text_edits import changed
 from tracedistill.records import Problem, Step, Trace
 from tracedistill.tasks import Task
 from tracedistill.tasks._retrieval import normalise_class, normalise_fact
@@ -37,14 +37,10 @@ def wrong_class(task: Task, problems: Mapping[str, Problem], traces: Sequence[Tr
     return [trace for trace in made if trace is not None]
 
 
-def wrong_facts(task: Task, problems: Mapping[str, Problem], traces: Sequence[Trace], seed: int) -> list[Trace]:
+def wrong_facts(task: Task, problem: Problem, trace: Trace, rng: random.Random) -> Trace | None:
     """Replace the facts by others of the same context, neither cited nor gold."""
-    out = []
-    for trace in traces:
-        facts = _other_facts(trace, problems[trace.problem_id], 0, rng_of(seed, trace.problem_id))
-        if facts is not None:
-            out.append(changed(task, trace, _with_facts(trace.steps, facts), "wrong-facts", None))
-    return [trace for trace in out if trace is not None]
+    facts = _other_facts(trace, problem, 0, rng)
+    return None if facts is None else changed(task, trace, _with_facts(trace.steps, facts), "wrong-facts", None)
 
 
 def incorrect(task: Task, problems: Mapping[str, Problem], traces: Sequence[Trace], seed: int) -> list[Trace]:
@@ -63,40 +59,27 @@ def incorrect(task: Task, problems: Mapping[str, Problem], traces: Sequence[Trac
     return [trace for trace in out if trace is not None]
 
 
-def wrong_facts_with_answer(
-    task: Task, problems: Mapping[str, Problem], traces: Sequence[Trace], seed: int
-) -> list[Trace]:
+def wrong_facts_with_answer(task: Task, problem: Problem, trace: Trace, rng: random.Random) -> Trace | None:
     """Replace the facts by others of the same context that still contain every gold answer."""
-    out = []
-    for trace in traces:
-        problem = problems[trace.problem_id]
-        if not problem.answers or not task.answer_in_trace(problem, trace.steps):
-            continue
-        rng = rng_of(seed, trace.problem_id)
-        facts = _other_facts(trace, problem, 0, rng, holding=problem.answers)
-        if facts is not None:
-            out.append(changed(task, trace, _with_facts(trace.steps, facts), "wrong-facts-with-answer", None))
-    return [trace for trace in out if trace is not None]
+    if not problem.answers or not task.answer_in_trace(problem, trace.steps):
+        return None
+    facts = _other_facts(trace, problem, 0, rng, holding=problem.answers)
+    if facts is None:
+        return None
+    return changed(task, trace, _with_facts(trace.steps, facts), "wrong-facts-with-answer", None)
 
 
-def mask_answer(task: Task, problems: Mapping[str, Problem], traces: Sequence[Trace], _seed: int) -> list[Trace]:
+def mask_answer(task: Task, problem: Problem, trace: Trace, _rng: random.Random) -> Trace | None:
     """Mask the gold answers in the facts, character by character; deterministic."""
-    out = []
-    for trace in traces:
-        problem = problems[trace.problem_id]
-        if not any(step.facts for step in trace.steps) or not task.answer_in_trace(problem, trace.steps):
-            continue
-        for whole_words in (True, False):
-            steps = tuple(
-                replace(step, facts=tuple(_struck(fact, problem.answers, whole_words) for fact in step.facts))
-                for step in trace.steps
-            )
-            outside = functools.partial(_struck, answers=problem.answers, whole_words=whole_words)
-            masked = changed(task, trace, steps, "right-facts-answer-masked", None, outside)
-            if masked is not None and not task.answer_in_trace(problem, masked.steps):
-                out.append(masked)
-                break
-    return out
+    if not any(step.facts for step in trace.steps) or not task.answer_in_trace(problem, trace.steps):
+        return None
+    for whole_words in (True, False):
+        outside = functools.partial(_masked, answers=problem.answers, whole_words=whole_words)
+        steps = tuple(replace(step, facts=tuple(map(outside, step.facts))) for step in trace.steps)
+        masked = changed(task, trace, steps, "right-facts-answer-masked", None, outside)
+        if masked is not None and not task.answer_in_trace(problem, masked.steps):
+            return masked
+    return None
 
 
 # ---- classes
@@ -218,9 +201,9 @@ def _sets_holding(choice: _Choice, strings: Sequence[str], rng: random.Random) -
         yield tuple(sorted(drawn + rng.sample(choice.spare, choice.missing)))
 
 
-def _struck(fact: str, answers: Sequence[str], whole_words: bool) -> str:
+def _masked(fact: str, answers: Sequence[str], whole_words: bool) -> str:
     # the longest first: `New York City` before `New York`
     for answer in sorted(filter(str.strip, answers), key=len, reverse=True):
         edge = r"(?<!\w){}(?!\w)" if whole_words else "{}"
-        fact = re.sub(edge.format(re.escape(answer)), lambda found: MASK * len(found[0]), fact, flags=re.IGNORECASE)
+        fact = re.sub(edge.format(re.escape(answer)), lambda match: MASK * len(match[0]), fact, flags=re.IGNORECASE)
     return fact

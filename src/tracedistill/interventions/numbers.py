@@ -10,11 +10,9 @@ from fractions import Fraction
 
 from tracedistill.arithmetic.calculations import find_calculations
 from tracedistill.arithmetic.constants import cued
-from tracedistill.arithmetic.expressions import Item, Operand, Refused, Side, Value, evaluate, magnitude, number
+from tracedistill.arithmetic.expressions import Item, Operand, Refused, Side, Value, evaluate, magnitude, number, simple
 from tracedistill.arithmetic.grounding import grounds, unknowns
 from tracedistill.arithmetic.traces import gold_path, last_result
-from tracedistill.interventions.dealing import rng_of
-from tracedistill.interventions.editing import changed
 from tracedistill.interventions.numerals import (
     LocatedCalculation,
     Token,
@@ -22,12 +20,12 @@ from tracedistill.interventions.numerals import (
     edited,
     located_in,
     near,
-    plain,
     result_of,
     spelled_like,
     tokens_of,
     wrong_number,
 )
+from tracedistill.interventions.text_edits import changed
 from tracedistill.records import Problem, Trace
 from tracedistill.tasks import Task
 
@@ -52,37 +50,24 @@ class _Source:
     """Whether it is a calculation's result, else an operand."""
 
 
-def corrupt_consistently(
-    task: Task, problems: Mapping[str, Problem], traces: Sequence[Trace], seed: int
-) -> list[Trace]:
+def corrupt_consistently(task: Task, problem: Problem, trace: Trace, rng: random.Random) -> Trace | None:
     """Change one number, operand or result, and recompute everything after it.
 
     In steps without calculations, above all plans, one number is replaced wherever it is named from there on.
     """
-    out = []
-    for trace in traces:
-        rng = rng_of(seed, trace.problem_id)
-        texts = [step.text for step in trace.steps]
-        new = None
-        if any(step.kind == "calculation" for step in trace.steps):
-            new = _consistent(texts, _known(problems[trace.problem_id], texts), rng)
-        elif all(step.kind in ("plan", "text") for step in trace.steps):
-            new = _exchanged(texts, _known(problems[trace.problem_id], texts), rng)
-        if new is not None:
-            out += _rewritten(task, trace, new, "wrong-number", _closing(texts, new))
-    return out
+    texts = [step.text for step in trace.steps]
+    new = None
+    if any(step.kind == "calculation" for step in trace.steps):
+        new = _consistent(texts, _known(problem, texts), rng)
+    elif all(step.kind in ("plan", "text") for step in trace.steps):
+        new = _exchanged(texts, _known(problem, texts), rng)
+    return None if new is None else _rewritten(task, trace, new, "wrong-number", _closing(texts, new))
 
 
-def corrupt_one_step(task: Task, _problems: Mapping[str, Problem], traces: Sequence[Trace], seed: int) -> list[Trace]:
+def corrupt_one_step(task: Task, _problem: Problem, trace: Trace, rng: random.Random) -> Trace | None:
     """Change the result of one step, not the last if there are several, and nothing else."""
-    out = []
-    for trace in traces:
-        rng = rng_of(seed, trace.problem_id)
-        texts = [step.text for step in trace.steps]
-        new = _one_result(texts, rng)
-        if new is not None:
-            out += _rewritten(task, trace, new, "wrong-number-one-step")
-    return out
+    new = _one_result([step.text for step in trace.steps], rng)
+    return None if new is None else _rewritten(task, trace, new, "wrong-number-one-step")
 
 
 def _known(problem: Problem, texts: Sequence[str]) -> frozenset[Value]:
@@ -107,13 +92,14 @@ def _closing(before: Sequence[str], after: Sequence[str]) -> Callable[[str], str
 
 def _rewritten(
     task: Task, trace: Trace, texts: Sequence[str], name: str, outside: Callable[[str], str] = str
-) -> list[Trace]:
+) -> Trace | None:
     """Return the trace with these texts; None if the task parses other kinds of steps from them."""
     steps = tuple(replace(step, text=text) for step, text in zip(trace.steps, texts, strict=True))
     answer = _answer(trace, [step.text for step in trace.steps], texts)
-    made = changed(task, trace, steps, name, answer, outside)
-    same = made is not None and [step.kind for step in made.steps] == [step.kind for step in trace.steps]
-    return [made] if made is not None and same else []
+    edited_trace = changed(task, trace, steps, name, answer, outside)
+    if edited_trace is None or [step.kind for step in edited_trace.steps] != [step.kind for step in trace.steps]:
+        return None
+    return edited_trace
 
 
 # ---- one step
@@ -122,15 +108,13 @@ def _rewritten(
 def _one_result(texts: Sequence[str], rng: random.Random) -> list[str] | None:
     places = []
     for index, text in enumerate(texts):
-        found = [one for one in located_in(text) if result_of(one) is not None]
-        if found:
-            places.append((index, found[-1]))
+        tokens = [token for calculation in located_in(text) if (token := result_of(calculation)) is not None]
+        if tokens:
+            places.append((index, tokens[-1]))
     if len(places) > 1:
         places.pop()
     rng.shuffle(places)
-    for index, one in places:
-        token = result_of(one)
-        assert token is not None
+    for index, token in places:
         for _ in range(DRAWS):
             new = wrong_number(token.text, rng)
             text = texts[index][: token.start] + new + texts[index][token.end :]
@@ -160,12 +144,12 @@ def _consistent(texts: Sequence[str], given: frozenset[Value], rng: random.Rando
         if value in present:
             continue
         try:
-            made = _carried(texts, located, source, new)
+            carried = _carried(texts, located, source, new)
         except Refused:  # a result with too many digits to evaluate
             continue
-        if made is None or abs(sum(map(len, made[1])) / length - 1) > LENGTH_TOLERANCE:
+        if carried is None or abs(sum(map(len, carried[1])) / length - 1) > LENGTH_TOLERANCE:
             continue
-        whole, after = made
+        whole, after = carried
         faults = 2 * (last_result(after) == final) + (not whole)
         if best is None or faults < best[0]:
             best = (faults, after)
@@ -182,14 +166,14 @@ def _sources(texts: Sequence[str], located: Sequence[Sequence[LocatedCalculation
     reached: set[Value] = set()
     for index, text in enumerate(texts):
         algebra = bool(unknowns(text))
-        for one in located[index]:
-            result = result_of(one)
-            for token in one.tokens:
+        for place in located[index]:
+            result = result_of(place)
+            for token in place.tokens:
                 if token == result:
                     yield _Source(index, token, True)
-                elif not algebra and token.value not in reached and token.value not in one.calculation.reached:
+                elif not algebra and token.value not in reached and token.value not in place.calculation.reached:
                     yield _Source(index, token, False)
-            reached |= one.calculation.reached
+            reached |= place.calculation.reached
 
 
 def _carried(
@@ -207,16 +191,16 @@ def _carried(
         edits: dict[tuple[int, int], str] = {}
         tokens = tokens_of(texts[index])
         spoken = dict(now)
-        for one in located[index]:
-            if source.result and index == source.step and source.token in one.tokens:
+        for calculation in located[index]:
+            if source.result and index == source.step and source.token in calculation.tokens:
                 edits[source.token.start, source.token.end] = new
                 now[source.token.value] = new
                 continue
-            made = _reworked(one, now)
-            if made is None:
+            reworked = _reworked(calculation, now)
+            if reworked is None:
                 return None
-            ones, results, still_whole = made
-            edits |= ones
+            own_edits, results, still_whole = reworked
+            edits |= own_edits
             whole = whole and still_whole
             for old, text in results.items():
                 if text is None:
@@ -225,7 +209,7 @@ def _carried(
                     now[old] = text
         for token in tokens:
             place = (token.start, token.end)
-            inside = any(token in one.tokens for one in located[index])
+            inside = any(token in calculation.tokens for calculation in located[index])
             if not inside and place not in edits and not counts_steps(texts[index], token):
                 # the words around a calculation mention its inputs and its result
                 text = now.get(token.value) or spoken.get(token.value)
@@ -243,7 +227,7 @@ def _carried(
 
 
 def _reworked(
-    one: LocatedCalculation, now: Mapping[Value, str]
+    located: LocatedCalculation, now: Mapping[Value, str]
 ) -> tuple[dict[tuple[int, int], str], dict[Value, str | None], bool] | None:
     """Rework one calculation: edits, new results (None: unchanged), and whether they are as whole as before."""
     edits: dict[tuple[int, int], str] = {}
@@ -253,8 +237,8 @@ def _reworked(
     at = 0
     reached_old: Value | None = None
     reached_new: Value | None = None
-    for side in one.calculation.sides:
-        tokens = one.tokens[at : at + len(side.operands)]
+    for side in located.calculation.sides:
+        tokens = located.tokens[at : at + len(side.operands)]
         at += len(side.operands)
         if not side.operators:
             (token,) = tokens
@@ -267,7 +251,7 @@ def _reworked(
                 continue
             scale = Fraction(token.value) / Fraction(reached_old) if reached_old else Fraction(1)
             if side.operands[0].percent and scale == 100:
-                text = spelled_like(plain(Fraction(reached_new) * 100), token.text)
+                text = spelled_like(simple(Fraction(reached_new) * 100), token.text)
             elif near(scale):
                 text = spelled_like(reached_new, token.text)
             else:
@@ -282,10 +266,10 @@ def _reworked(
                 new_values[place] = now[token.value]
             elif token.value in inner:
                 new_values[place] = spelled_like(inner[token.value], token.text)
-        made = _evaluated(side, new_values)
-        if made is None:
+        evaluated = _evaluated(side, new_values)
+        if evaluated is None:
             return None
-        old_value, new_value, pairs = made
+        old_value, new_value, pairs = evaluated
         if new_value < 0 <= old_value:
             return None
         inner |= pairs
@@ -312,7 +296,7 @@ def _evaluated(side: Side, new_values: Mapping[int, str]) -> tuple[Value, Value,
         new = evaluate(tuple(items), "", new_inner)
     except Refused:
         return None
-    pairs = {one: other for one, other in zip(old_inner, new_inner, strict=True) if one != other}
+    pairs = {before: after for before, after in zip(old_inner, new_inner, strict=True) if before != after}
     return old, new, pairs
 
 

@@ -28,13 +28,11 @@ class Token:
     """One number in digits."""
 
     start: int
-    """Where it begins in the step's text."""
+    """Index of its first character in the step's text."""
     end: int
-    """Where it ends."""
     text: str
     """As written."""
     value: Value
-    """Its value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +40,6 @@ class LocatedCalculation:
     """A calculation and the places of its numbers in the step's text."""
 
     calculation: Calculation
-    """The calculation."""
     tokens: tuple[Token, ...]
     """One per operand of all sides, in their order."""
 
@@ -75,18 +72,18 @@ def wrong_number(written: str, rng: random.Random) -> str:
 @lru_cache(maxsize=4096)
 def tokens_of(text: str) -> tuple[Token, ...]:
     """Find numbers in digits, in order."""
-    found = []
+    tokens = []
     for match in _NUMBER.finditer(text):
         try:
-            found.append(Token(match.start(), match.end(), match[0], number(match[0])[0]))
+            tokens.append(Token(match.start(), match.end(), match[0], number(match[0])[0]))
         except Refused:
             continue
-    return tuple(found)
+    return tuple(tokens)
 
 
 def located_in(text: str) -> Sequence[LocatedCalculation]:
     """Locate calculations whose numbers are all in digits, in order."""
-    found = []
+    located = []
     tokens = tokens_of(text)
     start = 0
     for calculation in find_calculations(text):
@@ -94,16 +91,16 @@ def located_in(text: str) -> Sequence[LocatedCalculation]:
         wanted = [operand.value for operand in operands]
         for at in range(start, len(tokens) - len(wanted) + 1):
             if [token.value for token in tokens[at : at + len(wanted)]] == wanted:
-                found.append(LocatedCalculation(calculation, tuple(tokens[at : at + len(wanted)])))
+                located.append(LocatedCalculation(calculation, tuple(tokens[at : at + len(wanted)])))
                 start = at + len(wanted)
                 break
-    return found
+    return located
 
 
-def result_of(one: LocatedCalculation) -> Token | None:
+def result_of(located: LocatedCalculation) -> Token | None:
     """Return the number after the last equality sign; None if an expression follows it, or nothing is calculated."""
-    last = one.calculation.sides[-1]
-    return one.tokens[-1] if not last.operators and one.calculation.true else None
+    last = located.calculation.sides[-1]
+    return located.tokens[-1] if not last.operators and located.calculation.true else None
 
 
 def counts_steps(text: str, token: Token) -> bool:
@@ -123,11 +120,6 @@ def near(scale: Fraction) -> bool:
     return abs(scale - 1) * 50 <= 1
 
 
-def plain(value: Fraction) -> Value:
-    """Return an integer if the fraction is one."""
-    return value.numerator if value.denominator == 1 else value
-
-
 def spelled_like(value: Value, like: str) -> str:
     """Format a value like a neighbouring number: with its commas and decimals, at least two if it is not whole."""
     value = magnitude(value)
@@ -136,7 +128,7 @@ def spelled_like(value: Value, like: str) -> str:
         decimals = max(decimals, 2 if value >= 1 else 4)
     scaled = round(Fraction(value) * 10**decimals)
     whole, part = divmod(scaled, 10**decimals)
-    text = f"{whole:,}" if "," in like or (whole >= 10_000 and "," in like) else str(whole)
+    text = f"{whole:,}" if "," in like else str(whole)
     if not decimals:
         return text
     shown = f"{part:0{decimals}d}"

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from tracedistill.arithmetic.traces import last_result
-from tracedistill.interventions.dealing import rng_of
-from tracedistill.interventions.editing import rearranged
+from tracedistill.interventions.text_edits import rearranged
 from tracedistill.records import Problem, Step, Trace
 from tracedistill.tasks import Task
 
@@ -15,31 +14,26 @@ TRIES = 64
 """Orders drawn in search of one that moves every step."""
 
 
-def shuffle_steps(task: Task, _problems: Mapping[str, Problem], traces: Sequence[Trace], seed: int) -> list[Trace]:
-    """Reorder every trace of at least two distinct steps; no step keeps its place if possible."""
-    out = []
-    for trace in traces:
-        if len({step.text for step in trace.steps}) > 1:
-            order = _other_order([step.text for step in trace.steps], rng_of(seed, trace.problem_id))
-            # the last calculation's result is the answer: with another one after it, it would be ambiguous
-            texts = [step.text for step in trace.steps]
-            same = last_result(texts) == last_result([texts[place] for place in order])
-            out.append(rearranged(task, trace, order, "shuffled", trace.answer if same else None))
-    return [trace for trace in out if trace is not None]
+def shuffle_steps(task: Task, _problem: Problem, trace: Trace, rng: random.Random) -> Trace | None:
+    """Reorder a trace of at least two distinct steps; no step keeps its place if possible."""
+    texts = [step.text for step in trace.steps]
+    if len(set(texts)) < 2:
+        return None
+    order = _other_order(texts, rng)
+    # the last calculation's result is the answer: with another one after it, it would be ambiguous
+    same = last_result(texts) == last_result([texts[place] for place in order])
+    return rearranged(task, trace, order, "shuffled", trace.answer if same else None)
 
 
-def drop_step(task: Task, _problems: Mapping[str, Problem], traces: Sequence[Trace], seed: int) -> list[Trace]:
-    """Drop one step of every trace with at least two; plain text steps only if all are."""
-    out = []
-    for trace in traces:
-        if len(trace.steps) < 2:
-            continue
-        loaded = [place for place, step in enumerate(trace.steps) if step.kind != "text"]
-        place = rng_of(seed, trace.problem_id).choice(loaded or range(len(trace.steps)))
-        others = [other for other in range(len(trace.steps)) if other != place]
-        answer = None if _reaches(trace.steps, place) else trace.answer
-        out.append(rearranged(task, trace, others, "dropped-step", answer))
-    return [trace for trace in out if trace is not None]
+def drop_step(task: Task, _problem: Problem, trace: Trace, rng: random.Random) -> Trace | None:
+    """Drop one step of a trace with at least two; a plain text step only if all are."""
+    if len(trace.steps) < 2:
+        return None
+    loaded = [place for place, step in enumerate(trace.steps) if step.kind != "text"]
+    place = rng.choice(loaded or range(len(trace.steps)))
+    others = [other for other in range(len(trace.steps)) if other != place]
+    answer = None if _reaches(trace.steps, place) else trace.answer
+    return rearranged(task, trace, others, "dropped-step", answer)
 
 
 def _other_order(texts: Sequence[str], rng: random.Random) -> list[int]:

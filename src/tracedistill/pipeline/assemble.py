@@ -11,7 +11,7 @@ from tracedistill.compute import chunks
 from tracedistill.errors import InputError
 from tracedistill.files import ListId, read_json, to_json, write_json, write_jsonl
 from tracedistill.interventions import NO_TRACE, broken, get_intervention, measure_rows
-from tracedistill.interventions.measuring import Compared, MeasuredRow
+from tracedistill.interventions.invariants import Compared, MeasuredRow
 from tracedistill.pipeline.chosen import changed, one_trace, places
 from tracedistill.pipeline.sft_rows import (
     Shared,

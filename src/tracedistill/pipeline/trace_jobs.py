@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 from tracedistill.interventions import compare_row, intervene
-from tracedistill.interventions.measuring import MeasuredRow
+from tracedistill.interventions.invariants import MeasuredRow
 from tracedistill.records import Problem, Trace
 from tracedistill.tasks import get_task
 from tracedistill.validation import validate

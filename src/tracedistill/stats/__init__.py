@@ -4,6 +4,7 @@ Nothing here returns nan: each docstring defines the result of degenerate input.
 `numpy.random.Generator`.
 """
 
+from tracedistill.stats.agreement import cohen_kappa, krippendorff_alpha
 from tracedistill.stats.clustered import (
     Mean,
     Slope,
@@ -23,7 +24,7 @@ from tracedistill.stats.joint import (
     joint_table_of_counts,
     mantel_haenszel,
 )
-from tracedistill.stats.kept import KeptGain, share_kept
+from tracedistill.stats.kept_gain import KeptGain, share_kept
 from tracedistill.stats.paired import (
     Difference,
     Discordance,
@@ -31,14 +32,8 @@ from tracedistill.stats.paired import (
     mcnemar_exact,
     paired_bootstrap,
 )
-from tracedistill.stats.power import (
-    Detectable,
-    detectable_by_error,
-    minimum_detectable_effect,
-    paired_power,
-    unpaired_power,
-)
-from tracedistill.stats.samples import Vote, majority, mean_pass_at_k, pass_at_k
+from tracedistill.stats.power import detectable_by_error, minimum_detectable_effect, paired_power
+from tracedistill.stats.samples import pass_at_k
 from tracedistill.stats.tables import (
     Change,
     ChiSquare,
@@ -54,7 +49,6 @@ __all__ = [
     "Change",
     "ChiSquare",
     "Counts",
-    "Detectable",
     "Difference",
     "Discordance",
     "Interval",
@@ -66,9 +60,9 @@ __all__ = [
     "Slope",
     "Stratified",
     "Tested",
-    "Vote",
     "chi_square",
     "clustered_mean",
+    "cohen_kappa",
     "crossed_bootstrap",
     "crossed_test",
     "detectable_by_error",
@@ -76,10 +70,9 @@ __all__ = [
     "holm",
     "joint_table",
     "joint_table_of_counts",
-    "majority",
+    "krippendorff_alpha",
     "mantel_haenszel",
     "mcnemar_exact",
-    "mean_pass_at_k",
     "method_ranges",
     "minimum_detectable_effect",
     "paired_bootstrap",
@@ -90,6 +83,5 @@ __all__ = [
     "share_kept",
     "slope",
     "two_proportion_z",
-    "unpaired_power",
     "wilson",
 ]

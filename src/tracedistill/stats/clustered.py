@@ -105,11 +105,7 @@ def crossed_bootstrap(
     cover 93-98% with 3 seeds or more, and down to 91% with 2: run 3. One seed: `paired_bootstrap`. Raises ValueError
     for other shapes or values.
     """
-    left, right = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    if left.shape != right.shape or left.ndim != 2:
-        raise ValueError(f"scores of shape {left.shape} and {right.shape}: need (problems, seeds) in both")
-    check_scores(left)
-    check_scores(right)
+    left, right = _score_tables(a, b)
     check_confidence(confidence)
     problems, seeds = left.shape
     if problems == 0 or seeds == 0:
@@ -138,11 +134,7 @@ def crossed_test(a: ArrayLike, b: ArrayLike) -> Tested:
     One seed: the paired t test on problems. If all differences are equal there is no standard error; p is then the
     exact sign test's over problems, so that a few equal rows do not claim certainty. Raises ValueError as there.
     """
-    left, right = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    if left.shape != right.shape or left.ndim != 2:
-        raise ValueError(f"scores of shape {left.shape} and {right.shape}: need (problems, seeds) in both")
-    check_scores(left)
-    check_scores(right)
+    left, right = _score_tables(a, b)
     problems, seeds = left.shape
     if problems == 0 or seeds == 0:
         return Tested(1.0, 0.0, 0.0)
@@ -213,6 +205,15 @@ class _Components:
     """Variance component of remainders."""
     df: float
     """Satterthwaite's degrees of freedom of the mean's variance."""
+
+
+def _score_tables(a: ArrayLike, b: ArrayLike) -> tuple[Floats, Floats]:
+    left, right = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if left.shape != right.shape or left.ndim != 2:
+        raise ValueError(f"scores of shape {left.shape} and {right.shape}: need (problems, seeds) in both")
+    check_scores(left)
+    check_scores(right)
+    return left, right
 
 
 def _components(differences: Floats) -> _Components:

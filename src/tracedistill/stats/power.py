@@ -2,34 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from statistics import NormalDist
-
 import numpy as np
 
 
-@dataclass(frozen=True, slots=True)
-class Detectable:
-    """The smallest true difference that the paired test detects with the given power, with all assumptions."""
-
-    effect: float | None
-    """Difference of accuracies, 0..1; None if not even full discordance in one direction would be detected."""
-    power: float
-    """Probability of detecting it, as requested."""
-    n: int
-    """Problems."""
-    discordance: float
-    """Assumed share of problems on which the arms differ; raised to the effect if that is larger."""
-    alpha: float
-    """Level of the single test: the family's alpha over its size, Holm's first and strictest step."""
-    family: int
-    """Comparisons in the family."""
-    test: str = "exact McNemar, two-sided, unconditional power"
-    """Test and definition of power."""
-
-
 def paired_power(n: int, effect: float, discordance: float, alpha: float = 0.05) -> float:
-    """Return chance that the two-sided exact McNemar test at `alpha` rejects (exact, not the normal approximation).
+    """Return the chance that the two-sided exact McNemar test at `alpha` rejects (exact, not the normal approximation).
 
     n problems of which a share `discordance` differ between the arms, `effect` = P(only a) - P(only b).
     The discordant count is binomial(n, discordance), and given it the split is binomial too; both are summed over.
@@ -56,34 +33,14 @@ def paired_power(n: int, effect: float, discordance: float, alpha: float = 0.05)
     return float(min(1.0, binom.pmf(counts, n, discordance) @ found))
 
 
-def unpaired_power(n: int, share_a: float, share_b: float, alpha: float = 0.05) -> float:
-    """Compute the power of the pooled two-sample z-test with n items per arm, to show what pairing is worth.
-
-    Shares in 0..1; ValueError otherwise. n = 0 or equal shares of 0 or 1: power 0.
-    """
-    if n < 0 or not 0 <= share_a <= 1 or not 0 <= share_b <= 1:
-        raise ValueError(f"n {n}, shares {share_a} and {share_b}: need n >= 0 and shares in 0..1")
-    pooled = (share_a + share_b) / 2
-    null = (2 * pooled * (1 - pooled) / n) ** 0.5 if n else 0.0
-    if null == 0:
-        return 0.0
-    actual = ((share_a * (1 - share_a) + share_b * (1 - share_b)) / n) ** 0.5
-    critical = NormalDist().inv_cdf(1 - alpha / 2) * null
-    gap = abs(share_a - share_b)
-    if actual == 0:
-        return float(gap > critical)
-    normal = NormalDist()
-    return normal.cdf((gap - critical) / actual) + normal.cdf((-gap - critical) / actual)
-
-
 def minimum_detectable_effect(
     n: int, discordance: float, alpha: float = 0.05, power: float = 0.8, family: int = 1
-) -> Detectable:
+) -> float | None:
     """Return the smallest difference of accuracies that exact McNemar detects with the given power, to 1e-4.
 
-    `discordance` is assumed (0..1; from a pilot or the arms themselves); an effect larger than it needs as many
-    discordant problems as itself. `family` comparisons under Holm: the level is alpha / family. Raises ValueError for a
-    family below 1 or shares outside 0..1.
+    None if not even full discordance in one direction would be detected. `discordance` is assumed (0..1; from a pilot
+    or the arms themselves); an effect larger than it needs as many discordant problems as itself. `family` comparisons
+    under Holm: the level is alpha / family. Raises ValueError for a family below 1 or shares outside 0..1.
     """
     if family < 1 or not 0 < power < 1 or not 0 <= discordance <= 1:
         raise ValueError(f"family {family}, power {power}, discordance {discordance}: not a design")
@@ -93,12 +50,12 @@ def minimum_detectable_effect(
         return paired_power(n, effect, max(discordance, effect), level) >= power
 
     if not reached(1.0):
-        return Detectable(None, power, n, discordance, level, family)
+        return None
     low, high = 0.0, 1.0
     while high - low > 1e-4:
         middle = (low + high) / 2
         low, high = (low, middle) if reached(middle) else (middle, high)
-    return Detectable(high, power, n, max(discordance, high), level, family)
+    return high
 
 
 def detectable_by_error(error: float, df: float, alpha: float = 0.05, power: float = 0.8) -> float | None:

@@ -81,6 +81,11 @@ def read_plan(text: str) -> tuple[Step, ...]:
     return tuple(Step("plan", step.text, spans=step.spans) for step in read_steps(text).steps)
 
 
+def all_plan(steps: Sequence[Step]) -> bool:
+    """Return whether these are the steps of a plan: at least one, and none of another kind."""
+    return bool(steps) and all(step.kind == "plan" for step in steps)
+
+
 def make_steps(texts: Sequence[str]) -> tuple[Step, ...]:
     """Make steps of texts, with the result if they calculate; all are `plan` if none calculates and most instruct."""
     steps = []

@@ -15,7 +15,7 @@ from typing import Any
 from tracedistill.chat.prompts import judge_turn
 from tracedistill.engines import Engine, Generation, Request, Sampling
 from tracedistill.records import Message
-from tracedistill.stats import Interval, Share, share
+from tracedistill.stats import Interval, Share, cohen_kappa, share
 from tracedistill.validation.model_judge import (
     JUDGE_SAMPLING,
     JudgeItem,
@@ -167,7 +167,7 @@ def audit_judge(
         agreement=share(agree, len(decided), confidence),
         agreement_of_all=share(agree, len(rows), confidence),
         majority=max(right, len(decided) - right) / len(decided) if decided else 0.0,
-        kappa=_kappa(decided),
+        kappa=cohen_kappa([verdict for verdict, _ in decided], [label for _, label in decided]),
         false_positives=share(sum(v and not label for v, label in decided), len(decided) - right, confidence),
         false_negatives=share(sum(label and not v for v, label in decided), right, confidence),
         position=_position(plain, swapped, choices, confidence),
@@ -290,12 +290,3 @@ def _fisher(r: float, n: int, confidence: float) -> Interval:
         return Interval(r, r)
     width = NormalDist().inv_cdf((1 + confidence) / 2) / sqrt(n - 3)
     return Interval(tanh(atanh(r) - width), tanh(atanh(r) + width))
-
-
-def _kappa(decided: list[tuple[bool, bool]]) -> float | None:
-    n = len(decided)
-    if not n:
-        return None
-    said, label = sum(v for v, _ in decided) / n, sum(y for _, y in decided) / n
-    chance = said * label + (1 - said) * (1 - label)
-    return None if chance > 1 - 1e-12 else (sum(v == y for v, y in decided) / n - chance) / (1 - chance)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tracedistill.records import StepOutcome, Trace, Verdict, VerdictOutcome
+from tracedistill.tasks._steps import all_plan
 from tracedistill.validation.model_judge import JudgeItem, ModelVerdict, combine
 
 LISTED = 100
@@ -108,8 +109,7 @@ def items_for(problem: str, trace: Trace, rule: Verdict, *, ask_all: bool = Fals
 
     `problem` is its text as a student reads it. Ids: the trace's, and `<trace_id>/<step>`.
     """
-    plan = bool(trace.steps) and all(step.kind == "plan" for step in trace.steps)
-    if rule.outcome != "undecided" and not (ask_all and plan):
+    if rule.outcome != "undecided" and not (ask_all and all_plan(trace.steps)):
         return
     yield JudgeItem(trace.trace_id, problem, trace.text)
     if len(trace.steps) < 2:

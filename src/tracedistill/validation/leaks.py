@@ -22,13 +22,13 @@ from typing import Any, Literal
 
 from tracedistill.arithmetic.calculations import find_calculations
 from tracedistill.arithmetic.constants import cued
-from tracedistill.arithmetic.expressions import Value, magnitude
+from tracedistill.arithmetic.expressions import Value, magnitude, simple
 from tracedistill.arithmetic.grounding import grounds
 from tracedistill.arithmetic.plan_words import read_step
 from tracedistill.arithmetic.traces import gold_path
 from tracedistill.records import Problem, Trace
 from tracedistill.stats import Share, share
-from tracedistill.validation.plan_numbers import PlanNumber, plan_numbers, simple, words_before
+from tracedistill.validation.plan_numbers import PlanNumber, plan_numbers, words_before
 
 Tier = Literal["none", "new-number", "evaluated", "answer"]
 """answer: the plan contains the gold, the question does not; evaluated: a calculation with its result; new-number: a

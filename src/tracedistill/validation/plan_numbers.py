@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import Literal
 
 from tracedistill.answers.words import WORD_NUMBER, word_value
-from tracedistill.arithmetic.expressions import Value
+from tracedistill.arithmetic.expressions import Value, simple
 
 Role = Literal["list index", "step reference", "ordinal", "operand", "result", "mention"]
 """operand: an operation is to be done on it; result: it is stated; mention: anything else."""
@@ -68,11 +68,6 @@ def plan_numbers(lines: Sequence[str]) -> list[PlanNumber]:
 def words_before(line: str, start: int) -> str:
     """Return up to 120 characters before a number, without the currency signs and markup right before it."""
     return line[max(0, start - 120) : start].rstrip(" \t*_$£€(\\~")
-
-
-def simple(value: Fraction) -> Value:
-    """Return an integer if the fraction is one."""
-    return value.numerator if value.denominator == 1 else value
 
 
 _NUMBER = re.compile(

@@ -12,6 +12,7 @@ from tracedistill.chat.formats import write_completion
 from tracedistill.engines.thinking_marks import leftover
 from tracedistill.records import Problem, Trace, Verdict
 from tracedistill.tasks import Task
+from tracedistill.tasks._steps import all_plan
 from tracedistill.validation.judged import PlanJudgement
 from tracedistill.validation.leaks import LeakVerdict, judge_leak
 
@@ -117,7 +118,7 @@ def is_plan(trace: Trace) -> bool:
     reads = trace.meta.get("reads")
     if reads in ("solution", "reasoning") or (reads is None and trace.answer is not None):
         return False  # a solution that begins its sentences with verbs is not a plan
-    return bool(trace.steps) and all(step.kind == "plan" for step in trace.steps)
+    return all_plan(trace.steps)
 
 
 def _unlearnable(trace: Trace, special: Collection[str]) -> str:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import get_args
 
 from tracedistill.files import content_id
-from tracedistill.interventions.declared import Intervention, Kept
+from tracedistill.interventions.declaration import Intervention, Kept
+from tracedistill.interventions.reassignment import label_of
+from tracedistill.interventions.text_edits import parse_alike
 from tracedistill.records import Problem, Step, Trace
 from tracedistill.tasks import Task
-from tracedistill.tasks._base import ParsedTrace
 from tracedistill.tasks._retrieval import normalise_class
 from tracedistill.tasks._spans import one_line
-from tracedistill.tasks._steps import read_plan
 
 TENTH = 0.1
 """A length counts as kept within this relative difference."""
@@ -79,14 +79,17 @@ Compare = Callable[[Sequence[Compared]], Iterable[MeasuredRow]]
 
 def measure(task: Task, problems: Mapping[str, Problem], before: Sequence[Trace], after: Sequence[Trace]) -> Measured:
     """Measure every declaration of `Kept` on the rows in both, joined by problem and sample."""
-    made = {(trace.problem_id, trace.sample): trace for trace in after}
-    pairs = [(trace, made[key]) for trace in before if (key := (trace.problem_id, trace.sample)) in made]
-    rows = [(problems[one.problem_id], one, other) for one, other in pairs]
+    changed = {(trace.problem_id, trace.sample): trace for trace in after}
+    rows = [
+        (problems[trace.problem_id], trace, changed[key])
+        for trace in before
+        if (key := (trace.problem_id, trace.sample)) in changed
+    ]
     return measure_rows(task, rows, len(before) - len(rows))
 
 
 def measure_rows(task: Task, rows: Sequence[Compared], left_out: int = 0, compare: Compare | None = None) -> Measured:
-    """Measure every declaration of `Kept` on these rows; they are gone through twice, and not held.
+    """Measure every declaration of `Kept` on these rows, which are iterated twice and not held in memory.
 
     `left_out`: traces before that have none after. `compare`: compares the rows elsewhere (in several processes);
     None: here.
@@ -110,7 +113,7 @@ def measure_rows(task: Task, rows: Sequence[Compared], left_out: int = 0, compar
         for side, trace in enumerate(sides):
             texts[side][content_id(trace.text)] += 1
             lengths[side] += len(trace.text)
-            if label := _class(trace):
+            if label := normalise_class(label_of(trace.steps)):
                 classes[side][label] += 1
     holds = {name: _share(kept[name], n) for name in names}
     holds["traces"] = _overlap(texts[0], texts[1], n)
@@ -138,38 +141,38 @@ def broken(intervention: Intervention, measured: Measured) -> list[str]:
     """Return one sentence per declaration that the rows do not satisfy; empty if all hold or there are no rows."""
     if not measured.n:
         return []
-    found = []
+    sentences = []
     for name in intervention.keeps:
         share = measured.holds[name]
         if share >= 1:
             continue
         if name in MEANS:
-            seen = f"the mean is {measured.length_ratio:.3f} times the original's"
+            observed = f"the mean is {measured.length_ratio:.3f} times the original's"
         elif name in _OF_ALL:
-            seen = f"{share:.1%} of them are the same"
+            observed = f"{share:.1%} of them are the same"
         else:
-            seen = f"{round((1 - share) * measured.n)} of {measured.n} rows do not"
-        found.append(f"{intervention.name} must keep {name}: {seen}")
+            observed = f"{round((1 - share) * measured.n)} of {measured.n} rows do not"
+        sentences.append(f"{intervention.name} must keep {name}: {observed}")
     if intervention.changes and measured.changed < 1:
         same = round((1 - measured.changed) * measured.n)
-        found.append(f"{intervention.name} must change every row: {same} of {measured.n} are unchanged")
-    return found
+        sentences.append(f"{intervention.name} must change every row: {same} of {measured.n} are unchanged")
+    return sentences
 
 
 def compare_row(task: Task, problem: Problem, before: Trace, after: Trace) -> MeasuredRow:
     """Compare one row with its original."""
     same = before.text == after.text and before.steps == after.steps
-    read, was_read = _read(task, before, after.text), _read(task, before, before.text)
+    old_parse, new_parse = (parse_alike(task, before, trace.text) for trace in (before, after))
     # what the task cannot parse, such as a plan in the place of a trace, is taken as its steps say
-    readable = was_read.steps == before.steps
-    old, new = (was_read.steps, read.steps) if readable else (before.steps, after.steps)
+    parsable = old_parse.steps == before.steps
+    old, new = (old_parse.steps, new_parse.steps) if parsable else (before.steps, after.steps)
     in_before, in_after = task.answer_in_trace(problem, old), task.answer_in_trace(problem, new)
     holds = {
         "everything": same and before.answer == after.answer,
         "trace": same,
         "steps": sorted(_words(old)) == sorted(_words(new)),
         "steps but one": _one_less(_words(old), _words(new)),
-        "format": read.reason == was_read.reason and (read.steps == after.steps or not readable),
+        "format": new_parse.reason == old_parse.reason and (new_parse.steps == after.steps or not parsable),
         "step kinds": [step.kind for step in new] == [step.kind for step in old],
         "number of steps": len(new) == len(old),
         "number of lines": before.text.count("\n") == after.text.count("\n"),
@@ -178,12 +181,6 @@ def compare_row(task: Task, problem: Problem, before: Trace, after: Trace) -> Me
     }
     ratio = len(after.text) / len(before.text) if before.text else 1.0
     return MeasuredRow(holds, ratio, in_before, in_after, not same or before.answer != after.answer)
-
-
-def _read(task: Task, before: Trace, text: str) -> ParsedTrace:
-    """Parse the text as the task does, or as a plan."""
-    plan = bool(before.steps) and all(step.kind == "plan" for step in before.steps)
-    return ParsedTrace(read_plan(text)) if plan else task.parse_trace(text)
 
 
 def _words(steps: Sequence[Step]) -> list[str]:
@@ -197,10 +194,6 @@ def _one_less(before: list[str], after: list[str]) -> bool:
 
 def _facts(steps: Sequence[Step]) -> list[int]:
     return [len(step.facts) for step in steps if step.kind == "retrieval"]
-
-
-def _class(trace: Trace) -> str:
-    return next((normalise_class(step.value) for step in trace.steps if step.kind == "class" and step.value), "")
 
 
 def _share(count: int, n: int) -> float:

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from tracedistill.interventions.declared import written
+from tracedistill.interventions.declaration import rewritten
 from tracedistill.records import Step, Trace
 from tracedistill.tasks import Task
+from tracedistill.tasks._base import ParsedTrace
 from tracedistill.tasks._spans import Span, extents, lay_out, locate, reworded
-from tracedistill.tasks._steps import read_plan
+from tracedistill.tasks._steps import all_plan, read_plan
 
 _STOP = "."
 """Stays in its place when the step before it moves."""
@@ -35,7 +36,7 @@ def changed(
     """
     own = in_own_form(task, trace)
     if own is not None:
-        return _written_anew(task, own, steps, name, answer)
+        return _rendered(task, own, steps, name, answer)
     trace = with_places(trace)
     slots = extents(trace.steps)
     if slots is None:
@@ -52,7 +53,7 @@ def rearranged(task: Task, trace: Trace, order: Sequence[int], name: str, answer
     steps = tuple(trace.steps[place] for place in order)
     own = in_own_form(task, trace)
     if own is not None:
-        return _written_anew(task, own, steps, name, answer)
+        return _rendered(task, own, steps, name, answer)
     trace = with_places(trace)
     slots = extents(trace.steps)
     if slots is None:
@@ -75,22 +76,26 @@ def with_places(trace: Trace) -> Trace:
     return replace(trace, steps=locate(trace.text, trace.steps))
 
 
-def read_again(task: Task, trace: Trace, text: str) -> tuple[Step, ...]:
-    """Parse the steps of another text in the same way as the trace's own."""
-    plan = bool(trace.steps) and all(step.kind == "plan" for step in trace.steps)
-    return read_plan(text) if plan else task.read_trace(text)
+def parse_alike(task: Task, trace: Trace, text: str) -> ParsedTrace:
+    """Parse another text in the way of the trace: as a plan, or as the task does."""
+    return ParsedTrace(read_plan(text)) if all_plan(trace.steps) else task.parse_trace(text)
 
 
-def _written_anew(task: Task, trace: Trace, steps: tuple[Step, ...], name: str, answer: str | None) -> Trace:
+def _located_steps(task: Task, trace: Trace, text: str) -> tuple[Step, ...]:
+    steps = parse_alike(task, trace, text).steps
+    return steps if any(step.spans for step in steps) else locate(text, steps)
+
+
+def _rendered(task: Task, trace: Trace, steps: tuple[Step, ...], name: str, answer: str | None) -> Trace:
     """Rewrite the steps as the task writes and parses them.
 
     Steps that the task does not parse, such as a plan in the place of a trace, stay unchanged.
     """
-    read = task.read_trace(task.render_trace(steps))
-    if len(read) != len(steps) or all(step.kind == "plan" for step in steps):
-        read = steps
-    text = task.render_trace(read)
-    return written(trace, locate(text, read), text, name, answer)
+    parsed = task.read_trace(task.render_trace(steps))
+    if len(parsed) != len(steps) or all_plan(steps):
+        parsed = steps
+    text = task.render_trace(parsed)
+    return rewritten(trace, locate(text, parsed), text, name, answer)
 
 
 def _edited(
@@ -110,13 +115,13 @@ def _edited(
     starts = [*(start for start, _ in places), len(text)]
     gaps = [outside(text[end:start]) for end, start in zip(ends, starts, strict=True)]
     text = "".join(part for pair in zip(gaps, (*bodies, ""), strict=True) for part in pair)
-    before, after = read_again(task, trace, trace.text), read_again(task, trace, text)
+    before, after = (_located_steps(task, trace, version) for version in (trace.text, text))
     if list(map(_meaning, before)) == list(map(_meaning, trace.steps)):
         if list(map(_meaning, after)) != list(map(_meaning, steps)):
             return None
     else:  # steps that the task alone does not parse from this text, such as a source's own
         after = locate(text, steps)
-    return written(trace, after, text, name, answer)
+    return rewritten(trace, after, text, name, answer)
 
 
 def _meaning(step: Step) -> tuple[str, str, str | None, tuple[str, ...]]:
@@ -133,12 +138,12 @@ def _body(text: str, old: Step, new: Step) -> str | None:
     body = text[old.spans[0][0] : old.spans[-1][1]]
     at = 0
     for was, now in zip(old.facts, new.facts, strict=True):
-        found = _spelled(body, was, now, at)
-        if found is None:
+        spelling = _spelled(body, was, now, at)
+        if spelling is None:
             return None
-        start, spelled, put = found
-        body = body[:start] + put + body[start + len(spelled) :]
-        at = start + len(put)
+        start, old_spelling, new_spelling = spelling
+        body = body[:start] + new_spelling + body[start + len(old_spelling) :]
+        at = start + len(new_spelling)
     if new.value != old.value and old.kind == "class":
         place = body.casefold().rfind((old.value or "").casefold())
         if place < 0 or not old.value:

@@ -19,7 +19,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.tasks.shared_data import DATA, SOURCE
 from tracedistill.interventions import INTERVENTIONS, Intervention, Kept, broken, intervene, measure
-from tracedistill.interventions.dealing import deal, deal_near
+from tracedistill.interventions.reassignment import reassign, reassign_near
 from tracedistill.records import Problem, Step, Trace
 from tracedistill.tasks import Source, Task, get_task
 from tracedistill.teachers import teach_by_rules
@@ -314,14 +314,14 @@ def test_other_facts_tell_no_place() -> None:
 def test_a_deal_gives_every_card_once() -> None:
     rng = random.Random(0)
     for size in (2, 3, 10, 200):
-        dealt = deal(range(size), lambda card, place: card != place, rng)
+        dealt = reassign(range(size), lambda card, place: card != place, rng)
         assert sorted(dealt.values()) == list(range(size))
         assert all(card != place for place, card in dealt.items())
 
 
 def test_a_group_of_one_gets_a_card_of_another_group() -> None:
     for seed in range(20):
-        dealt = deal_near([["a", "a", "a", "b"]], lambda card, place: card != place, random.Random(seed))
+        dealt = reassign_near([["a", "a", "a", "b"]], lambda card, place: card != place, random.Random(seed))
         assert sorted(dealt.values()) == [0, 1, 2, 3]
         assert all(card != place for place, card in dealt.items())
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from tracedistill.files import content_id
+from tracedistill.interventions.reassignment import rng_of
 from tracedistill.records import Problem, Step, Trace
 from tracedistill.tasks import Task
 
@@ -29,23 +31,36 @@ Kept = Literal[
     "class frequencies",
     "answer frequencies",
 ]
-"""What `measure` can check, each row by row but for the sets, which are all rows taken together:
+"""What `measure` can check, row by row except for the sets, which are checked over all rows together:
 
 everything          text, steps and answer
 trace               text and steps
-traces              the set of texts, dealt out anew
+traces              the set of texts, given to other problems
 steps               the steps, in any order
 steps but one       the same steps without one of them, in their order
-format              the task reads the text as it read the original: the same complaints, the very steps the trace holds
+format              the task parses the text as it parsed the original: into the trace's steps, or failing for the same
+                    reason
 step kinds          the kinds of the steps, in their order
 number of ...       steps, lines of text, facts in each retrieval step
 length              characters of the text, within 10 % in every row; or the mean of all rows, as said
-answer string       the gold answer stands in the trace if and only if it stood in the original (`answer_in_trace`)
+answer string       the gold answer is in the trace if and only if it was in the original (`answer_in_trace`)
 class frequencies   the set of classes named
-answer frequencies  the set of answers: those of the traces are the problems' own, dealt out anew
+answer frequencies  the set of answers: the problems' own, given to other problems
 """
 
 Change = Callable[[Task, Mapping[str, Problem], Sequence[Trace], int], list[Trace]]
+TraceChange = Callable[[Task, Problem, Trace, random.Random], Trace | None]
+"""(task, problem, trace, the problem's own generator) -> changed trace; None if it does not apply."""
+
+
+def one_by_one(change: TraceChange) -> Change:
+    """Return the change of many traces that changes each alone and leaves out those it does not apply to."""
+
+    def apply(task: Task, problems: Mapping[str, Problem], traces: Sequence[Trace], seed: int) -> list[Trace]:
+        changed = (change(task, problems[trace.problem_id], trace, rng_of(seed, trace.problem_id)) for trace in traces)
+        return [trace for trace in changed if trace is not None]
+
+    return apply
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +80,13 @@ class Intervention:
     plans: bool = True
     """Whether it makes sense for a plan in context."""
     alone: bool = True
-    """Whether a changed trace depends only on the original and its problem, so that traces can be changed in several
-    processes; false if something is redistributed among all traces."""
+    """Whether a changed trace depends only on the original and its problem, so that several processes can share the
+    work; false if something is redistributed among all traces."""
     note: str = ""
     """Caveats: rows it leaves out, weaker declarations."""
 
 
-def written(trace: Trace, steps: tuple[Step, ...], text: str, name: str, answer: str | None) -> Trace:
+def rewritten(trace: Trace, steps: tuple[Step, ...], text: str, name: str, answer: str | None) -> Trace:
     """Return the trace with new steps, text and answer, under a new id and with a note of its origin."""
     trace_id = content_id(name, trace.trace_id, text, answer or "")
     return replace(
