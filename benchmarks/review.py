@@ -35,8 +35,8 @@ PROBLEMS = 1000
 SERVER = """
 import sys, time
 from pathlib import Path
-from tracedistill.review.desk import Desk
-from tracedistill.review.loading import fill_from_run
+from tracedistill.review.session import ReviewSession
+from tracedistill.review.sources import fill_from_run
 from tracedistill.review.server import serve
 from tracedistill.review.store import ReviewStore
 folder = Path(sys.argv[1])
@@ -44,7 +44,7 @@ with ReviewStore(folder / "review.sqlite") as store:
     started = time.perf_counter()
     fill_from_run(store, folder, "gsm8k", ["t"])
     print("filled", time.perf_counter() - started, flush=True)
-    serve(Desk(store, "ana"), browser=False, say=lambda text: print(text, flush=True))
+    serve(ReviewSession(store, "ana"), browser=False, say=lambda text: print(text, flush=True))
 """
 
 

@@ -17,7 +17,7 @@ from tracedistill.pipeline.review import REVIEW_STORE
 from tracedistill.records import Problem, Trace
 from tracedistill.review.outcomes import decide
 from tracedistill.review.store import ReviewStore
-from tracedistill.review.work import change
+from tracedistill.review.trace_review import change
 from tracedistill.validation import Validation
 
 PROMPTS = {"trace-of-thought": "{problem}\n{steps}"}

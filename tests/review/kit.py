@@ -12,10 +12,10 @@ from starlette.testclient import TestClient
 
 from tracedistill.files import content_id
 from tracedistill.records import Problem, Trace
-from tracedistill.review.desk import Desk
+from tracedistill.review.error_labels import ErrorReading, FailedAttempt
 from tracedistill.review.rating import Rating, RatingPlan, Scale, make_rating
-from tracedistill.review.reading import ErrorReading, Failed
 from tracedistill.review.server import application
+from tracedistill.review.session import ReviewSession
 from tracedistill.review.store import ReviewStore
 from tracedistill.tasks import get_task
 from tracedistill.tasks._steps import make_steps
@@ -74,7 +74,7 @@ def small_rating() -> Rating:
 
 def small_reading() -> ErrorReading:
     items = tuple(
-        Failed(f"arm/p{number}/0", f"p{number}", "arm", f"I think {HOSTILE}", trace(number), "is not 29")
+        FailedAttempt(f"arm/p{number}/0", f"p{number}", "arm", f"I think {HOSTILE}", trace(number), "is not 29")
         for number in (1, 2)
     )
     return ErrorReading(
@@ -97,8 +97,8 @@ class Browser:
     """Opens pages and presses buttons as a form of a browser without scripts does."""
 
     def __init__(self, store: ReviewStore, reviewer: str = "ana", **more: Any) -> None:
-        self.desk = Desk(store, reviewer)
-        app = application(self.desk, TOKEN, [HOST], **more)
+        self.session = ReviewSession(store, reviewer)
+        app = application(self.session, TOKEN, [HOST], **more)
         self.client = TestClient(app, base_url=f"http://{HOST}", follow_redirects=True)
         self.page = ""
         self.at = ""
@@ -108,7 +108,7 @@ class Browser:
         return self._take(self.client.get(path if path.startswith(f"/{TOKEN}") else f"/{TOKEN}{path}"))
 
     def item(self, one: Trace, query: str = "") -> str:
-        return self.open(f"/item/{self.desk.find(one.trace_id)}{query}")
+        return self.open(f"/item/{self.session.find(one.trace_id)}{query}")
 
     def fields(self) -> dict[str, Any]:
         """The form's fields as they stand in the page."""

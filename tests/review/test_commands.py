@@ -17,10 +17,10 @@ from tracedistill.errors import InputError
 from tracedistill.files import read_jsonl, write_jsonl
 from tracedistill.records import Problem, Trace
 from tracedistill.review import server
-from tracedistill.review.loading import fill_from_file, fill_from_run, read_labels
 from tracedistill.review.outcomes import decide, remaining, reviewed_of
 from tracedistill.review.queue import Filter, lines
 from tracedistill.review.rating import order_for, rate
+from tracedistill.review.sources import fill_from_file, fill_from_run, read_labels
 from tracedistill.review.store import ReviewStore
 
 
@@ -122,17 +122,17 @@ def test_a_study_is_validated_and_opened(
     study_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     opened = []
-    monkeypatch.setattr(server, "serve", lambda desk, **more: opened.append((desk, more)))
+    monkeypatch.setattr(server, "serve", lambda session, **more: opened.append((session, more)))
     study = study_file(arms={"few-shot": {"prompt": "few-shot", "shots": 2, "shots_with_traces": True}}, comparisons=[])
     assert main(["review", str(study), "--no-browser", "--sample", "3", "--reviewer", "ana", "--port", "8765"]) == 0
-    ((desk, more),) = opened
-    assert (desk.reviewer, desk.keep, desk.default, more["port"], more["browser"]) == (
+    ((session, more),) = opened
+    assert (session.reviewer, session.keep, session.default, more["port"], more["browser"]) == (
         "ana", "correct", Filter(sample=3), 8765, False,
     )  # fmt: skip
     folder = tmp_path / "run"
-    assert desk.store.path == folder / "review" / "review.sqlite"
+    assert session.store.path == folder / "review" / "review.sqlite"
     traces = list(read_jsonl(folder / "traces" / "rules.jsonl", Trace))
-    assert [one.trace_id for one in reviewed_of(desk.store.path, "rules")] == [one.trace_id for one in traces]
+    assert [one.trace_id for one in reviewed_of(session.store.path, "rules")] == [one.trace_id for one in traces]
     # the store lies in the run folder and no stage takes it for something of its own
     assert {state.kind for node, state in pipeline.status(pipeline.load(study)) if node.stage == "validate"} == {
         "complete"
@@ -143,7 +143,7 @@ def test_the_page_begins_with_what_the_recipe_wants_reviewed(
     study_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     opened: list[Filter] = []
-    monkeypatch.setattr(server, "serve", lambda desk, **more: opened.append(desk.default))
+    monkeypatch.setattr(server, "serve", lambda session, **more: opened.append(session.default))
     study = study_file(
         seed=5, review={"required": True, "sample": 3, "teachers": ["rules"]}, teachers={"rules": {}},
         arms={"few-shot": {"prompt": "few-shot", "shots": 2, "shots_with_traces": True}}, comparisons=[],

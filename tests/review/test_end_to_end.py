@@ -22,9 +22,9 @@ from tests.review.kit import HOSTILE, TOKEN, fill, filled, hostile_trace, small_
 from tracedistill import pipeline
 from tracedistill.files import read_jsonl
 from tracedistill.records import Example, Problem, Trace
-from tracedistill.review.desk import Desk
 from tracedistill.review.outcomes import ReviewOutcome, reviewed_of, revision
 from tracedistill.review.server import application
+from tracedistill.review.session import ReviewSession
 from tracedistill.tasks import Source, get_task
 from tracedistill.tasks.babi.grammar import COMPACT
 
@@ -75,9 +75,9 @@ def study(study_file: Callable[..., Path], tmp_path: Path) -> Path:
             steps[0] = COMPACT.class_step(WRONG)
         text = task.render_trace(tuple(steps))
         rows.append({"problem_id": problem.problem_id, "text": f"{text}\nAnswer: {', '.join(problem.answers)}"})
-    (tmp_path / "noted.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    (tmp_path / "recorded.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return study_file(
-        teachers={"noted": {"kind": "recorded", "path": str(tmp_path / "noted.jsonl"), "reads": "solution"}},
+        teachers={"recorded": {"kind": "recorded", "path": str(tmp_path / "recorded.jsonl"), "reads": "solution"}},
         arms={"corrected": {"tune": "correct", "traces": "reviewed"}},
         comparisons=[],
     )
@@ -103,8 +103,8 @@ class Served:
         self.start()
 
     def start(self) -> None:
-        desk = Desk(self.store, "ana")
-        app = application(desk, TOKEN, [f"127.0.0.1:{self.port}"], small_rating(), small_reading())
+        session = ReviewSession(self.store, "ana")
+        app = application(session, TOKEN, [f"127.0.0.1:{self.port}"], small_rating(), small_reading())
         if self.socket.fileno() < 0:
             self.socket = socket.create_server(("127.0.0.1", self.port))
         self.server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off", ws="none"))
@@ -157,9 +157,9 @@ def store_of(study: Path) -> Path:
 
 def stored(study: Path) -> dict[str, ReviewOutcome]:
     """Problem id -> what its review comes to."""
-    traces = read_jsonl(study.parent / "run" / "traces" / "noted.jsonl", Trace)
+    traces = read_jsonl(study.parent / "run" / "traces" / "recorded.jsonl", Trace)
     known = {trace.trace_id: trace.problem_id for trace in traces}
-    return {known[one.trace_id]: one for one in reviewed_of(store_of(study), "noted")}
+    return {known[one.trace_id]: one for one in reviewed_of(store_of(study), "recorded")}
 
 
 def open_failed(page: sync_api.Page, server: Server) -> None:

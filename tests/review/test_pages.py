@@ -10,12 +10,12 @@ import pytest
 
 from tests.review.kit import HOST, HOSTILE, TOKEN, Browser, fill, filled, hostile_trace, problem, trace
 from tracedistill.records import Problem, Step
-from tracedistill.review.desk import Desk
 from tracedistill.review.drafts import VEIL, sendable, veiled
 from tracedistill.review.outcomes import reviewed_of
 from tracedistill.review.queue import Filter, lines, needs, progress
+from tracedistill.review.session import ReviewSession
 from tracedistill.review.store import ReviewStore
-from tracedistill.review.work import change, work_of
+from tracedistill.review.trace_review import change, work_of
 
 GOOD = "They pack 11*3 = 33 pens."
 
@@ -54,7 +54,7 @@ def test_from_the_queue_to_the_decision(browser: Browser) -> None:
     assert browser.fields()["line"] == [GOOD, second]
     browser.press("approve")
     assert "this queue is empty" in browser.press("reject", comment="no")
-    assert [one.status for one in reviewed_of(browser.desk.store.path, "t")] == [
+    assert [one.status for one in reviewed_of(browser.session.store.path, "t")] == [
         "open", "edited", "open", "open", "rejected", "open",
     ]  # fmt: skip
 
@@ -83,7 +83,7 @@ def test_an_empty_line_is_no_step_and_no_change(browser: Browser) -> None:
     browser.item(trace(0))
     browser.press("add:0")
     browser.press("approve")
-    assert reviewed_of(browser.desk.store.path, "t")[0].status == "approved"
+    assert reviewed_of(browser.session.store.path, "t")[0].status == "approved"
 
 
 def test_the_gold_is_hidden_until_asked_for(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_while_typing(browser: Browser) -> None:
     form = {**browser.fields(), "do": "save", "line": ["They pack 11*3 = 33 pens", "33 - 4 = 28"]}
     answer = browser.client.post(address, data=form, headers=headers)
     said = answer.json()
-    assert (said["version"], said["status"], said["changed"], said["accepted"]) == (1, "open", True, False)
+    assert (said["version"], said["status"], said["changed"]) == (1, "open", True)
     assert [mark[0] for mark in said["marks"]] == ["correct", "incorrect"]
     assert [part[:2] for part in said["parts"]] == [
         ["trace", "incorrect"],
@@ -237,7 +237,7 @@ def test_a_sample_of_all_teachers_is_that_of_each(store: ReviewStore) -> None:
     assert every == each[0] | each[1]
 
 
-@pytest.mark.parametrize("query", ["sample=x&seed=-1&least=99999999999&need=nothing&shown=no", "after=x", "said=<b>"])
+@pytest.mark.parametrize("query", ["sample=x&seed=-1&least=99999999999&need=none&shown=no", "after=x", "message=<b>"])
 def test_odd_addresses(browser: Browser, query: str) -> None:
     assert len(re.findall(r">(p\d)</a>", browser.open(f"/?{query}"))) == 6
 
@@ -250,17 +250,17 @@ def test_the_queue_goes_on_behind_its_last_page(tmp_path: Path) -> None:
 
 
 def test_next_goes_round(store: ReviewStore) -> None:
-    desk = Desk(store, "ana")
-    assert [desk.next(Filter(), item) for item in (1, 6)] == [2, 1]
-    assert [desk.next(Filter(), item, back=True) for item in (2, 1)] == [1, 6]
-    assert desk.next(Filter(need="failed"), 3) == 5
-    assert desk.next(Filter(task="babi"), 3) is None
+    session = ReviewSession(store, "ana")
+    assert [session.next(Filter(), item) for item in (1, 6)] == [2, 1]
+    assert [session.next(Filter(), item, back=True) for item in (2, 1)] == [1, 6]
+    assert session.next(Filter(need="failed"), 3) == 5
+    assert session.next(Filter(task="babi"), 3) is None
 
 
 def test_a_trace_without_a_stored_verdict_is_judged(tmp_path: Path) -> None:
     with ReviewStore(tmp_path / "r.sqlite") as store:
         store.fill("gsm8k", [problem(1)], [trace(1)])
-        sheet = Desk(store, "ana").sheet(1)
+        sheet = ReviewSession(store, "ana").view(1)
         assert [mark.outcome for mark in sheet.judgement.marks] == ["incorrect", "correct"]
         assert store.verdict(1) is None
 
@@ -280,7 +280,7 @@ def test_any_trace_id_will_do(tmp_path: Path, odd: str) -> None:
 
 def test_what_the_command_line_asked_for_holds_until_a_filter_is_chosen(store: ReviewStore) -> None:
     browser = Browser(store)
-    browser.desk.default = Filter(sample=2, seed=1)
+    browser.session.default = Filter(sample=2, seed=1)
     assert len(re.findall(r">(p\d)</a>", browser.open("/"))) == 2
     browser.open("/start")
     assert "0 of 2 done" in browser.page

@@ -140,13 +140,18 @@ def test_the_signed_rank_test_of_a_textbook() -> None:
 
 BROKEN = [
     ("[1", "cannot be read"),
-    ("kinds: {a: x}\nscales: [{name: s, ask: q}]", "at least two"),
-    ("kinds: {a: x, b: y}", "scales: must be a list"),
-    ("kinds: {a: x, b: y}\nscales: [{name: s}]", "number 1 needs name and ask"),
-    ("kinds: {a: x, b: y}\nscales: [{name: s, ask: q}, {name: s, ask: q}]", "'s' is a duplicate"),
-    ("kinds: {a: x, b: y}\nscales: [{name: s, ask: q, higth: z}]", "unknown key higth"),
-    ("kinds: {a: x, b: y}\nscales: [{name: s, ask: q}]\nproblem: 3", "problem: unknown key"),
-    ("kinds: {a: x, b: y}\nscales: [{name: s, ask: q}]\nproblems: 0\nseed: no", "problems: must be a whole number"),
+    ("kinds: {a: x}\nscales: [{name: s, ask: q}]", "kinds: Dictionary should have at least 2 items"),
+    ("kinds: {a: x, b: y}", "scales: Field required"),
+    ("kinds: {a: x, b: y}\nscales: []", "scales: Tuple should have at least 1 item"),
+    ("kinds: {a: x, b: y}\nscales: [{name: s}]", "scales.0.ask: Field required"),
+    ("kinds: {a: x, b: y}\nscales: [{name: s, ask: q}, {name: s, ask: q}]", "scales: duplicate name 's'"),
+    ("kinds: {a: x, b: y}\nscales: [{name: s, ask: q, higth: z}]", "scales.0.higth: Unexpected keyword argument"),
+    ("kinds: {a: x, b: y}\nscales: [{name: s, ask: q}]\nproblem: 3", "problem: Unexpected keyword argument"),
+    ("kinds: {a: x, b: y}\nscales: [{name: s, ask: q}]\nproblems: 0\nseed: no", "problems: Input should be greater"),
+    (
+        "kinds: {a: x, b: y}\nscales: [{name: s, ask: q}]\nproblems: 0\nseed: no",
+        "seed: Input should be",
+    ),
 ]
 
 

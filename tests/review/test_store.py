@@ -11,7 +11,7 @@ from tracedistill.errors import InputError
 from tracedistill.records import StepVerdict, Trace, Verdict
 from tracedistill.review.queue import Filter, lines
 from tracedistill.review.store import ReviewStore
-from tracedistill.review.work import change, work_of
+from tracedistill.review.trace_review import change, work_of
 from tracedistill.validation import Validation, validate
 from tracedistill.validation.judged import PlanJudgement
 from tracedistill.validation.leaks import LeakVerdict

@@ -26,7 +26,7 @@ from tracedistill.interventions import INTERVENTIONS, broken, intervene, measure
 from tracedistill.recipes import TeacherConfig
 from tracedistill.records import Example, Message, Problem, Trace
 from tracedistill.review.drafts import edited_trace, lines_of
-from tracedistill.review.work import TraceReview
+from tracedistill.review.trace_review import TraceReview
 from tracedistill.tasks import get_task
 from tracedistill.tasks._base import Source
 from tracedistill.tasks._spans import extents, lay_out, one_line

@@ -1,4 +1,4 @@
-"""The work of `tracedistill review`, once its target is known."""
+"""Run `tracedistill review` on a study's traces or a file of traces."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from tracedistill.errors import InputError
 from tracedistill.files import atomic, check_output, read_jsonl
 from tracedistill.records import Trace
 from tracedistill.review.agreement import agreement_of
-from tracedistill.review.desk import Desk
-from tracedistill.review.loading import fill_from_file, fill_from_run, find_problems, problems_of, read_labels
 from tracedistill.review.queue import Filter
 from tracedistill.review.rating import Rating, make_rating, read_plan
+from tracedistill.review.session import ReviewSession
 from tracedistill.review.sheet import export_sheet, guarded, import_sheet
+from tracedistill.review.sources import fill_from_file, fill_from_run, find_problems, problems_of, read_labels
 from tracedistill.review.store import ReviewStore
 from tracedistill.tasks import get_task
 from tracedistill.validation import Keep
 
 if TYPE_CHECKING:
-    from tracedistill.review.reading import ErrorReading
+    from tracedistill.review.error_labels import ErrorReading
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +70,7 @@ class ReviewTarget:
     """The traces under review."""
 
     task: str
-    """Name of the task."""
     store: Path
-    """Path of the store."""
     folder: Path | None = None
     """The run folder, or None."""
     teachers: Sequence[str] = ()
@@ -94,12 +92,12 @@ def review(what: ReviewTarget, options: Options, say: Callable[[str], None] = sh
         added = _fill(store, what, options)
         if added:
             say(f"{added} traces to review, stored in {what.store}")
-        if options.teacher and not store.one("SELECT 1 FROM items WHERE teacher = ?", options.teacher):
+        if options.teacher and not store.row("SELECT 1 FROM items WHERE teacher = ?", options.teacher):
             raise InputError(f"--teacher {options.teacher}: no trace of this teacher")
         chosen = Filter(teacher=options.teacher, sample=options.sample, seed=options.seed)
-        desk = Desk(store, reviewer, keep=what.keep, leaks=what.leaks, default=chosen)
+        session = ReviewSession(store, reviewer, keep=what.keep, leaks=what.leaks, default=chosen)
         if options.sheet is not None:
-            return _import(desk, options.sheet, say)
+            return _import(session, options.sheet, say)
         if options.agreement:
             _print_agreement(store, say)
             return 0
@@ -108,15 +106,15 @@ def review(what: ReviewTarget, options: Options, say: Callable[[str], None] = sh
             check_output(options.out, what.store, *options.inputs)
             if options.out.exists() and not options.overwrite:
                 raise InputError(
-                    f"{options.out}: exists, and may contain edits that were not imported; import it first, "
-                    "choose another "
-                    "name, or add --overwrite"
+                    f"{options.out}: exists, and may contain edits that were not imported; import it first, choose "
+                    "another name, or add --overwrite"
                 )
-            _export(desk, chosen, options.out, rating, say)
+            _export(session, chosen, options.out, rating, say)
             return 0
         from tracedistill.review.server import serve
 
-        serve(desk, port=options.port, browser=options.browser, rating=rating, reading=_reading(what, options), say=say)
+        reading = _reading(what, options)
+        serve(session, port=options.port, browser=options.browser, rating=rating, reading=reading, say=say)
         return 0
 
 
@@ -128,18 +126,20 @@ def _fill(store: ReviewStore, what: ReviewTarget, options: Options) -> int:
     return fill_from_file(store, what.file, what.task, options.data_dir, what.keep)
 
 
-def _export(desk: Desk, chosen: Filter, path: Path, rating: Rating | None, say: Callable[[str], None]) -> None:
+def _export(
+    session: ReviewSession, chosen: Filter, path: Path, rating: Rating | None, say: Callable[[str], None]
+) -> None:
     if rating is None:
         count = export_sheet(
-            desk, Filter(shown="all", teacher=chosen.teacher, sample=chosen.sample, seed=chosen.seed), path
+            session, Filter(shown="all", teacher=chosen.teacher, sample=chosen.sample, seed=chosen.seed), path
         )
         say(f"wrote {path}: {count} traces; edit trace, answer, status, comment, then --import it")
         return
     from tracedistill.review.rating_summary import rating_rows, summarise
 
-    rows = list(rating_rows(desk.store, rating))
+    rows = list(rating_rows(session.store, rating))
     if not rows:
-        raise InputError("nothing is rated yet: the same command without --export opens the page")
+        raise InputError("nothing is rated yet; the same command without --export opens the page")
     with atomic(path) as stream:
         writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
         writer.writeheader()
@@ -147,11 +147,11 @@ def _export(desk: Desk, chosen: Filter, path: Path, rating: Rating | None, say: 
             {key: guarded(cell) if isinstance(cell, str) else cell for key, cell in row.items()} for row in rows
         )
     say(f"wrote {path}: {len(rows)} ratings")
-    means, differences = summarise(desk.store, rating)
-    for one in means:
-        said = "-" if one.mean.value is None else f"{one.mean.value:.2f}"
-        interval = "" if one.mean.low is None else f" ({one.mean.low:.2f} to {one.mean.high:.2f})"
-        say(f"{one.scale}, {one.kind}: mean {said}{interval}, n = {one.mean.n}")
+    means, differences = summarise(session.store, rating)
+    for kind in means:
+        mean = "-" if kind.mean.value is None else f"{kind.mean.value:.2f}"
+        interval = "" if kind.mean.low is None else f" ({kind.mean.low:.2f} to {kind.mean.high:.2f})"
+        say(f"{kind.scale}, {kind.kind}: mean {mean}{interval}, n = {kind.mean.n}")
     for pair in differences:
         gap = pair.difference
         say(
@@ -160,8 +160,8 @@ def _export(desk: Desk, chosen: Filter, path: Path, rating: Rating | None, say: 
         )
 
 
-def _import(desk: Desk, path: Path, say: Callable[[str], None]) -> int:
-    done = import_sheet(desk, path)
+def _import(session: ReviewSession, path: Path, say: Callable[[str], None]) -> int:
+    done = import_sheet(session, path)
     say(f"{path}: {done.changed} traces changed, {done.same} rows equal what is already stored")
     for line in done.refused:
         say(f"not imported: {line}")
@@ -169,26 +169,26 @@ def _import(desk: Desk, path: Path, say: Callable[[str], None]) -> int:
 
 
 def _print_agreement(store: ReviewStore, say: Callable[[str], None]) -> None:
-    found = agreement_of(store)
-    if not found.pairs:
+    agreement = agreement_of(store)
+    if not agreement.pairs:
         say("no trace has been decided by two reviewers")
-    for pair in found.pairs:
+    for pair in agreement.pairs:
         kappa = "not defined" if pair.kappa is None else f"{pair.kappa:.3f}"
         say(
             f"{pair.first}, {pair.second}: {pair.same.successes} of {pair.same.n} the same "
             f"({100 * (pair.same.value or 0):.1f}%, {100 * pair.same.low:.1f} to {100 * pair.same.high:.1f}%), "
             f"Cohen's kappa {kappa}"
         )
-    if found.pairs:
-        alpha = "not defined" if found.alpha is None else f"{found.alpha:.3f}"
-        say(f"Krippendorff's alpha over {found.shared} traces: {alpha}; {found.open} disputed and not settled")
+    if agreement.pairs:
+        alpha = "not defined" if agreement.alpha is None else f"{agreement.alpha:.3f}"
+        say(f"Krippendorff's alpha over {agreement.shared} traces: {alpha}; {agreement.open} disputed and not settled")
 
 
 def _rating(what: ReviewTarget, options: Options) -> Rating:
     assert options.rate is not None
     plan = read_plan(options.rate)
     traces = {kind: list(read_jsonl(options.rate.parent / file, Trace)) for kind, file in plan.kinds.items()}
-    wanted = {trace.problem_id for some in traces.values() for trace in some}
+    wanted = {trace.problem_id for of_kind in traces.values() for trace in of_kind}
     if what.folder is not None:
         problems = problems_of(what.folder, wanted)
     else:
@@ -201,7 +201,7 @@ def _reading(what: ReviewTarget, options: Options) -> ErrorReading | None:
         return None
     if what.folder is None:
         raise InputError("--read needs a study, because it reads the study's attempts")
-    from tracedistill.review.reading import load_reading
+    from tracedistill.review.error_labels import load_reading
 
     labels = None if options.labels is None else read_labels(options.labels)
     return load_reading(what.folder, options.read, options.seed, options.arm, labels)

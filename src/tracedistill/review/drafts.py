@@ -1,4 +1,4 @@
-"""Edited lines back into a trace, judged by the judges that filter teachers and score students.
+"""Turn edited lines back into a trace, judged by the judges that filter teachers and score students.
 
 trace  1. Add the 3 pens and the 4 pens.   lines   Add the 3 pens and the 4 pens.      one line of the page a step
        2. Divide by 2.                             Divide by 2.
@@ -13,9 +13,9 @@ from dataclasses import replace
 from difflib import SequenceMatcher
 
 from tracedistill.files import content_id
-from tracedistill.interventions.editing import with_places
+from tracedistill.interventions.text_edits import with_places
 from tracedistill.records import Problem, Step, Trace
-from tracedistill.review.work import TraceReview
+from tracedistill.review.trace_review import TraceReview
 from tracedistill.shown import visible
 from tracedistill.tasks import Task
 from tracedistill.tasks._spans import extents, flat_lines, lay_out, locate, one_line, reworded
@@ -28,7 +28,7 @@ MAX_LINES = 2000
 MAX_LINE = 200_000
 """Characters of one line."""
 
-VEIL = "the reason quotes the gold: show the gold to read it"
+VEIL = "the reason quotes the gold; show the gold to read it"
 """Replaces a reason that would reveal the gold."""
 
 _SURROGATE = re.compile("[\ud800-\udfff\x00]")
@@ -46,7 +46,7 @@ def lines_of(trace: Trace) -> tuple[str, ...]:
 def sendable(text: str) -> str:
     """Return text for a page or a sheet: line feeds only, and invisible characters shown.
 
-    A direction mark or a control character becomes `[U+202E]`, so that a reviewer sees what is learnt.
+    A direction mark or a control character becomes `[U+202E]`, so that a reviewer sees what would be learnt.
     """
     return visible(_BREAK.sub("\n", text))
 
@@ -59,9 +59,9 @@ def received(text: str) -> str:
 def restored(text: str) -> str:
     """Return an edited text with the invisible characters that `sendable` replaced."""
 
-    def character(found: re.Match[str]) -> str:
-        char = chr(int(found[1], 16))
-        return found[0] if visible(char) != found[0] or _SURROGATE.match(char) else char
+    def character(match: re.Match[str]) -> str:
+        char = chr(int(match[1], 16))
+        return match[0] if visible(char) != match[0] or _SURROGATE.match(char) else char
 
     return _STAND_IN.sub(character, received(text))
 
@@ -169,10 +169,10 @@ def veiled(reason: str, problem: Problem) -> str:
 
     A wrong calculation is shown: it is visible without the gold, even if its right result is the answer.
     """
-    said = reason.casefold()
-    if "wrong calculation" in said:
+    folded = reason.casefold()
+    if "wrong calculation" in folded:
         return reason
     golds = [problem.category, *problem.answers]
     golds += [part for step in problem.gold_steps for part in (step.value or "", *step.facts)]
-    quotes = (re.search(rf"(?<!\w){re.escape(gold.casefold().rstrip(' .'))}(?!\w)", said) for gold in golds if gold)
-    return VEIL if "gold" in said or any(quotes) else reason
+    quotes = (re.search(rf"(?<!\w){re.escape(gold.casefold().rstrip(' .'))}(?!\w)", folded) for gold in golds if gold)
+    return VEIL if "gold" in folded or any(quotes) else reason

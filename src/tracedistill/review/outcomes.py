@@ -12,7 +12,7 @@ from tracedistill.records import Trace
 from tracedistill.review.drafts import edited_trace
 from tracedistill.review.samples import sample_of
 from tracedistill.review.store import ReviewStore
-from tracedistill.review.work import Status, TraceReview, change, work_from, works_of
+from tracedistill.review.trace_review import Status, TraceReview, change, work_from, works_of
 from tracedistill.tasks import get_task
 
 Label = tuple[Status, tuple[str, ...] | None, str | None]
@@ -52,9 +52,9 @@ def outcome_of(works: Mapping[str, TraceReview]) -> tuple[str, TraceReview] | No
         return None
     settling = [name for name, work in decided.items() if work.settles]
     if settling:
-        name = max(settling, key=lambda one: decided[one].at)
+        name = max(settling, key=lambda reviewer: decided[reviewer].at)
     else:
-        name = min(decided, key=lambda one: (decided[one].at, one))
+        name = min(decided, key=lambda reviewer: (decided[reviewer].at, reviewer))
     return name, decided[name]
 
 
@@ -76,19 +76,18 @@ def reviewed_of(path: Path, teacher: str) -> list[ReviewOutcome]:
     """Return every trace of a teacher in the store with the result of its reviews; empty without a store."""
     if not path.exists():
         return []
+    outcomes = []
     with ReviewStore(path) as store:
-        found = []
         for item, trace_id, task, works in _reviews(store, teacher):
             outcome = outcome_of(works)
             if outcome is None:
-                found.append(ReviewOutcome(trace_id, "open", None))
+                outcomes.append(ReviewOutcome(trace_id, "open", None))
                 continue
             reviewer, work = outcome
-            trace = None
-            if work.status != "rejected":
-                trace = edited_trace(get_task(task), store.trace(item), work, reviewer)
-            found.append(ReviewOutcome(trace_id, work.status, trace))
-        return found
+            rejected = work.status == "rejected"
+            trace = None if rejected else edited_trace(get_task(task), store.trace(item), work, reviewer)
+            outcomes.append(ReviewOutcome(trace_id, work.status, trace))
+    return outcomes
 
 
 def revision(path: Path) -> str:
@@ -96,15 +95,15 @@ def revision(path: Path) -> str:
     if not path.exists():
         return ""
     with ReviewStore(path) as store:
-        said: list[list[object]] = []
+        entries: list[list[object]] = []
         for _, trace_id, _, works in _reviews(store, None):
             outcome = outcome_of(works)
             if outcome is None:
-                said.append([trace_id])
+                entries.append([trace_id])
                 continue
             reviewer, work = outcome
-            said.append([trace_id, reviewer, label_of(work), work.saw_gold, round(work.seconds, 1)])
-        return content_id(said)
+            entries.append([trace_id, reviewer, label_of(work), work.saw_gold, round(work.seconds, 1)])
+        return content_id(entries)
 
 
 def remaining(path: Path, teacher: str, sample: int, seed: int) -> int:
@@ -137,6 +136,6 @@ def _reviews(store: ReviewStore, teacher: str | None) -> Iterator[tuple[int, str
     )
     where, values = ("", ()) if teacher is None else (" AND teacher = ?", (teacher,))
     rows = store.rows(f"{query}{where} ORDER BY items.id, reviewer", *values)
-    for (item, trace_id, task), some in groupby(rows, key=lambda row: row[:3]):
-        works = {row[3]: work_from(*row[4:]) for row in some if row[3] is not None}
+    for (item, trace_id, task), group in groupby(rows, key=lambda row: row[:3]):
+        works = {row[3]: work_from(*row[4:]) for row in group if row[3] is not None}
         yield item, trace_id, task, works

@@ -8,9 +8,9 @@ from typing import Any, Literal, get_args
 from urllib.parse import urlencode
 
 from tracedistill.review.outcomes import disagreements
-from tracedistill.review.samples import drawn, those_of
+from tracedistill.review.samples import condition_of, drawn_key
 from tracedistill.review.store import ReviewStore
-from tracedistill.review.work import Status
+from tracedistill.review.trace_review import Status
 
 Need = Literal["", "failed", "leak", "differ", "teacher", "disputed"]
 """Why a trace should be read; empty: any."""
@@ -74,35 +74,31 @@ class Filter:
     @classmethod
     def read(cls, query: Mapping[str, str], default: Filter | None = None) -> Filter:
         """Parse the filter of an address; invalid values are ignored."""
-        found: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         for field in fields(cls):
             text = query.get(field.name)
             if text is None:
                 continue
             if field.name in ("least", "most", "sample", "seed"):
                 if text.isdecimal() and text.isascii() and len(text) < 10:
-                    found[field.name] = int(text)
+                    values[field.name] = int(text)
             elif text in _VALUES.get(field.name, (text,)):
-                found[field.name] = text
-        return replace(default or cls(), **found)
+                values[field.name] = text
+        return replace(default or cls(), **values)
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class QueueLine:
     """One trace as the queue lists it."""
 
     item: int
     """Its index."""
     trace_id: str
-    """Its id."""
     problem_id: str
-    """Its problem."""
     task: str
-    """Its task."""
     teacher: str
-    """Its teacher."""
     steps: int
-    """Steps of the original."""
+    """Number of steps of the original."""
     needs: tuple[str, ...]
     """Reasons to read it."""
     status: Status
@@ -119,7 +115,7 @@ class ReviewProgress:
     """Filtered traces, decided or not."""
 
 
-def lines(store: ReviewStore, reviewer: str, chosen: Filter, after: int = 0) -> list[Line]:
+def lines(store: ReviewStore, reviewer: str, chosen: Filter, after: int = 0) -> list[QueueLine]:
     """Return a page of the queue: the traces after index `after`."""
     where, values = _where(store, reviewer, chosen)
     query = f"SELECT {_COLUMNS} FROM items WHERE {where} AND items.id > ? ORDER BY items.id LIMIT {PAGE}"  # noqa: S608
@@ -130,8 +126,8 @@ def lines(store: ReviewStore, reviewer: str, chosen: Filter, after: int = 0) -> 
 def progress(store: ReviewStore, reviewer: str, chosen: Filter) -> ReviewProgress:
     """Count decided and all traces of a filter."""
     where, values = _where(store, reviewer, replace(chosen, shown="all"))
-    total = store.one(f"SELECT count(*) FROM items WHERE {where}", *values)[0]  # noqa: S608 - our own conditions
-    done = store.one(f"SELECT count(*) FROM items WHERE {where} AND {_MINE}", *values, reviewer)[0]  # noqa: S608
+    total = store.row(f"SELECT count(*) FROM items WHERE {where}", *values)[0]  # noqa: S608 - our own conditions
+    done = store.row(f"SELECT count(*) FROM items WHERE {where} AND {_MINE}", *values, reviewer)[0]  # noqa: S608
     return ReviewProgress(done, total)
 
 
@@ -140,7 +136,7 @@ def needs(store: ReviewStore, reviewer: str, chosen: Filter) -> dict[Need, int]:
     counts: dict[Need, int] = {}
     for need in NEEDS:
         where, values = _where(store, reviewer, replace(chosen, need=need))
-        counts[need] = store.one(f"SELECT count(*) FROM items WHERE {where}", *values)[0]  # noqa: S608
+        counts[need] = store.row(f"SELECT count(*) FROM items WHERE {where}", *values)[0]  # noqa: S608
     return counts
 
 
@@ -149,7 +145,7 @@ def neighbour(store: ReviewStore, reviewer: str, chosen: Filter, item: int, *, b
     where, values = _where(store, reviewer, chosen)
     sign, order = ("<", "DESC") if back else (">", "ASC")
     for condition, extra in ((f"items.id {sign} ?", (item,)), ("items.id != ?", (item,))):
-        row = store.one(
+        row = store.row(
             f"SELECT items.id FROM items WHERE {where} AND {condition} ORDER BY items.id {order} LIMIT 1",  # noqa: S608
             *values,
             *extra,
@@ -168,7 +164,7 @@ def choices(store: ReviewStore) -> dict[str, list[str]]:
 
 
 def _where(store: ReviewStore, reviewer: str, chosen: Filter) -> tuple[str, list[Any]]:
-    where, values = those_of(chosen.task, chosen.teacher)
+    where, values = condition_of(chosen.task, chosen.teacher)
     conditions = [where]
     if chosen.need == "disputed":
         conditions.append(f"items.id IN ({','.join(map(str, disagreements(store)))})")
@@ -182,14 +178,14 @@ def _where(store: ReviewStore, reviewer: str, chosen: Filter) -> tuple[str, list
         values.append(chosen.most)
     if chosen.sample:
         conditions.append("items.id IN (SELECT item FROM samples WHERE key = ?)")
-        values.append(drawn(store, chosen.sample, chosen.seed, chosen.task, chosen.teacher))
+        values.append(drawn_key(store, chosen.sample, chosen.seed, chosen.task, chosen.teacher))
     if chosen.shown != "all":
         conditions.append(_MINE if chosen.shown == "done" else f"NOT {_MINE}")
         values.append(reviewer)
     return " AND ".join(conditions), values
 
 
-def _line(row: tuple[Any, ...], names: list[str]) -> Line:
+def _line(row: tuple[Any, ...], names: list[str]) -> QueueLine:
     item, trace_id, problem_id, task, teacher, steps, *flags, status = row
-    found = tuple(name for name, flag in zip(names, flags, strict=True) if flag)
-    return Line(item, trace_id, problem_id, task, teacher, steps, found, status)
+    needs = tuple(name for name, flag in zip(names, flags, strict=True) if flag)
+    return QueueLine(item, trace_id, problem_id, task, teacher, steps, needs, status)

@@ -13,24 +13,29 @@ from __future__ import annotations
 
 import json
 import random
-import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from tracedistill.errors import InputError
 from tracedistill.files import content_id, dumps
 from tracedistill.recipes.documents import YamlError, parse
 from tracedistill.records import Problem, Trace
-from tracedistill.review.store import ReviewStore
-from tracedistill.review.work import MAX_SECONDS
+from tracedistill.review.store import ReviewStore, put_mark
 
 POINTS = 5
 """Points of every scale, 1 to 5."""
 
 
-@dataclass(frozen=True, slots=True)
+_STRICT = ConfigDict(extra="forbid", strict=True)
+
+
+@pydantic_dataclass(frozen=True, slots=True, config=_STRICT)
 class Scale:
     """One statement to agree or disagree with."""
 
@@ -46,19 +51,19 @@ class Scale:
     """Scales of one group are also summarised together, by their mean."""
 
 
-@dataclass(frozen=True, slots=True)
+@pydantic_dataclass(frozen=True, slots=True, config=_STRICT)
 class RatingPlan:
     """A rating plan as read from its file."""
 
-    kinds: Mapping[str, str]
+    kinds: Annotated[Mapping[str, str], Field(min_length=2)]
     """Kind of trace -> its file, beside the plan."""
-    scales: tuple[Scale, ...]
+    scales: Annotated[tuple[Scale, ...], Field(min_length=1)]
     """The statements."""
     title: str = "Rating"
     """Heading of the page."""
-    problems: int = 20
+    problems: Annotated[int, Field(ge=1)] = 20
     """Questions, a seeded sample of those that all kinds have a trace for."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the sample and of the order of questions."""
 
 
@@ -67,7 +72,6 @@ class Rating:
     """A plan with its questions and traces."""
 
     plan: RatingPlan
-    """The plan."""
     problems: Mapping[str, Problem] = field(default_factory=dict)
     """Problem id -> problem, in the order of the sample."""
     traces: Mapping[tuple[str, str], Trace] = field(default_factory=dict)
@@ -94,45 +98,23 @@ class Card:
 
 
 def read_plan(path: Path) -> RatingPlan:
-    """Read the rating plan of a YAML file. Raises one InputError that lists every error in it."""
+    """Read the rating plan of a YAML file. Raises InputError that lists the errors in it."""
     try:
         raw = parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such rating plan") from error
     except (OSError, UnicodeDecodeError, YamlError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
-    errors: list[str] = []
-    raw = raw if isinstance(raw, dict) else {}
-    errors += [f"{key}: unknown key" for key in raw if key not in RatingPlan.__dataclass_fields__]
-    kinds, scales = raw.get("kinds"), raw.get("scales")
-    if not (isinstance(kinds, dict) and len(kinds) > 1 and all(isinstance(one, str) for one in kinds.values())):
-        errors.append("kinds: at least two are needed, each with a file of traces")
-    if not (isinstance(scales, list) and scales):
-        errors.append("scales: must be a list of at least one, each with name and ask")
-    read = [
-        _scale(one, number, errors) for number, one in enumerate(scales if isinstance(scales, list) else [], start=1)
-    ]
-    names = [scale.name for scale in read]
-    errors += [f"scales: '{name}' is a duplicate" for name in sorted({name for name in names if names.count(name) > 1})]
-    for name, least in (("problems", 1), ("seed", 0)):
-        value = raw.get(name, least)
-        if type(value) is not int or value < least:
-            errors.append(f"{name}: must be a whole number, at least {least}")
-    if errors:
-        raise InputError(f"{path}: " + "; ".join(errors))
-    more = {name: raw[name] for name in ("problems", "seed") if name in raw}
-    return RatingPlan(
-        {str(k): str(v) for k, v in (kinds or {}).items()}, tuple(read), str(raw.get("title", "Rating")), **more
-    )
-
-
-def _scale(value: Any, number: int, errors: list[str]) -> Scale:
-    known = Scale.__dataclass_fields__
-    if not (isinstance(value, dict) and isinstance(value.get("name"), str) and isinstance(value.get("ask"), str)):
-        errors.append(f"scales: number {number} needs name and ask")
-        return Scale(f"number {number}", "")
-    errors += [f"scales: '{value['name']}': unknown key {key}" for key in value if key not in known]
-    return Scale(**{key: str(text) for key, text in value.items() if key in known})
+    try:
+        plan = TypeAdapter(RatingPlan).validate_json(json.dumps(raw, default=str))
+    except ValidationError as error:
+        faults = (f"{'.'.join(map(str, fault['loc'])) or 'plan'}: {fault['msg']}" for fault in error.errors())
+        raise InputError(f"{path}: {'; '.join(faults)}") from error
+    names = Counter(scale.name for scale in plan.scales)
+    repeated = [name for name, count in names.items() if count > 1]
+    if repeated:
+        raise InputError(f"{path}: scales: duplicate name '{repeated[0]}'")
+    return plan
 
 
 def make_rating(plan: RatingPlan, problems: Mapping[str, Problem], traces: Mapping[str, Sequence[Trace]]) -> Rating:
@@ -140,13 +122,13 @@ def make_rating(plan: RatingPlan, problems: Mapping[str, Problem], traces: Mappi
 
     Raises InputError if no question has a trace of every kind.
     """
-    by_kind = {kind: {trace.problem_id: trace for trace in reversed(some)} for kind, some in traces.items()}
-    shared = [one for one in problems if all(one in some for some in by_kind.values())]
+    by_kind = {kind: {trace.problem_id: trace for trace in reversed(of_kind)} for kind, of_kind in traces.items()}
+    shared = [problem_id for problem_id in problems if all(problem_id in known for known in by_kind.values())]
     if not shared:
         raise InputError("no question has a trace of every kind; are the files of the same problems?")
     chosen = random.Random(f"{plan.seed} sample").sample(sorted(shared), min(plan.problems, len(shared)))
-    pairs = {(one, kind): some[one] for one in chosen for kind, some in by_kind.items()}
-    return Rating(plan, {one: problems[one] for one in chosen}, pairs)
+    pairs = {(problem_id, kind): known[problem_id] for problem_id in chosen for kind, known in by_kind.items()}
+    return Rating(plan, {problem_id: problems[problem_id] for problem_id in chosen}, pairs)
 
 
 def williams(n: int) -> list[list[int]]:
@@ -155,7 +137,7 @@ def williams(n: int) -> list[list[int]]:
     n orders for even n, 2 n for odd (Williams 1949, Aust. J. Sci. Res. A 2).
     """
     first = [0] + [(at + 1) // 2 if at % 2 else n - at // 2 for at in range(1, n)]
-    rows = [[(one + shift) % n for one in first] for shift in range(n)]
+    rows = [[(condition + shift) % n for condition in first] for shift in range(n)]
     return rows if n % 2 == 0 else rows + [row[::-1] for row in rows]
 
 
@@ -187,7 +169,7 @@ def rater_number(store: ReviewStore, rating: Rating, rater: str) -> int:
         if row is not None:
             return int(row[0])
         number = int(db.execute("SELECT count(*) FROM marks WHERE kind = ?", (kind,)).fetchone()[0])
-        db.execute("INSERT INTO marks VALUES (?,?,?,?,1,0,?)", (kind, rater, rater, str(number), time.time()))
+        put_mark(db, kind, rater, rater, str(number), 0.0)
         return number
 
 
@@ -198,23 +180,15 @@ def rate(store: ReviewStore, rating: Rating, rater: str, card: Card, values: Map
         raise ValueError(f"give a rating of 1 to {POINTS} on every scale")
     value = dumps({"place": card.place, "values": dict(values)})
     with store.writing() as db:
-        db.execute(
-            "INSERT INTO marks VALUES (?,?,?,?,1,?,?) ON CONFLICT (kind, item, reviewer) DO UPDATE SET "
-            "value = excluded.value, version = version + 1, seconds = seconds + excluded.seconds, at = excluded.at",
-            (rating.key, _item(card.problem_id, card.kind), rater, value, min(seconds, MAX_SECONDS), time.time()),
-        )
+        put_mark(db, rating.key, dumps([card.problem_id, card.kind]), rater, value, seconds)
 
 
 def ratings(store: ReviewStore, rating: Rating, rater: str | None = None) -> dict[tuple[str, str, str], dict[str, Any]]:
     """Return (rater, problem id, kind) -> index, values, seconds."""
     query = "SELECT reviewer, item, value, seconds FROM marks WHERE kind = ? ORDER BY reviewer, at"
-    found = {}
+    stored = {}
     for name, item, value, seconds in store.rows(query, rating.key):
         if rater is None or name == rater:
             problem_id, kind = json.loads(item)
-            found[name, problem_id, kind] = {**json.loads(value), "seconds": seconds}
-    return found
-
-
-def _item(problem_id: str, kind: str) -> str:
-    return dumps([problem_id, kind])
+            stored[name, problem_id, kind] = {**json.loads(value), "seconds": seconds}
+    return stored

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from statistics import fmean
 from typing import Any
@@ -22,7 +22,7 @@ class KindMean:
     scale: str
     """Name of the scale or group."""
     kind: str
-    """The kind of trace."""
+    """Kind of trace."""
     mean: Mean
     """Mean of the ratings (1 to 5), its interval clustered by question."""
 
@@ -34,9 +34,7 @@ class KindDifference:
     scale: str
     """Name of the scale or group."""
     first: str
-    """One kind."""
     second: str
-    """The other."""
     difference: Difference
     """Points by which the first is rated higher, averaged over raters within a question."""
     p: float
@@ -47,11 +45,11 @@ class KindDifference:
 
 def rating_rows(store: ReviewStore, rating: Rating) -> Iterator[dict[str, Any]]:
     """Yield one row per rating and scale, for a CSV file."""
-    for (rater, problem_id, kind), said in ratings(store, rating).items():
+    for (rater, problem_id, kind), card in ratings(store, rating).items():
         for scale in rating.plan.scales:
             yield {
-                "rater": rater, "problem_id": problem_id, "kind": kind, "place": said["place"], "scale": scale.name,
-                "group": scale.group, "rating": said["values"][scale.name], "seconds": round(said["seconds"], 1),
+                "rater": rater, "problem_id": problem_id, "kind": kind, "place": card["place"], "scale": scale.name,
+                "group": scale.group, "rating": card["values"][scale.name], "seconds": round(card["seconds"], 1),
             }  # fmt: skip
 
 
@@ -59,36 +57,33 @@ def summarise(
     store: ReviewStore, rating: Rating, resamples: int = 10_000
 ) -> tuple[list[KindMean], list[KindDifference]]:
     """Compute means of every kind and paired differences of every two, for each scale and group of scales."""
-    said = ratings(store, rating)
+    cards = ratings(store, rating)
     scales = {scale.name: [scale.name] for scale in rating.plan.scales}
     for group in dict.fromkeys(scale.group for scale in rating.plan.scales if scale.group):
         scales[group] = [scale.name for scale in rating.plan.scales if scale.group == group]
     means, differences = list[KindMean](), list[KindDifference]()
     for scale, names in scales.items():
         by_kind: dict[str, dict[str, list[float]]] = {kind: {} for kind in rating.plan.kinds}
-        for (_, problem_id, kind), one in said.items():
-            by_kind[kind].setdefault(problem_id, []).append(fmean(one["values"][name] for name in names))
-        for kind, some in by_kind.items():
-            flat = [(value, problem_id) for problem_id, values in some.items() for value in values]
+        for (_, problem_id, kind), card in cards.items():
+            by_kind[kind].setdefault(problem_id, []).append(fmean(card["values"][name] for name in names))
+        for kind, by_problem in by_kind.items():
+            flat = [(value, problem_id) for problem_id, values in by_problem.items() for value in values]
             means.append(KindMean(scale, kind, clustered_mean([v for v, _ in flat], [p for _, p in flat])))
-        found = [_compare(by_kind, scale, a, b, rating.plan.seed, resamples) for a, b in combinations(by_kind, 2)]
-        corrected = holm([one.p for one in found])
-        differences += [
-            KindDifference(one.scale, one.first, one.second, one.difference, one.p, p)
-            for one, p in zip(found, corrected, strict=True)
-        ]
+        pairs = [_compare(by_kind, scale, a, b, rating.plan.seed, resamples) for a, b in combinations(by_kind, 2)]
+        corrected = holm([pair.p for pair in pairs])
+        differences += [replace(pair, p_holm=p) for pair, p in zip(pairs, corrected, strict=True)]
     return means, differences
 
 
 def _compare(
     by_kind: Mapping[str, Mapping[str, list[float]]], scale: str, first: str, second: str, seed: int, resamples: int
 ) -> KindDifference:
-    both = [one for one in by_kind[first] if one in by_kind[second]]
-    a, b = ([fmean(by_kind[kind][one]) for one in both] for kind in (first, second))
+    shared = [problem_id for problem_id in by_kind[first] if problem_id in by_kind[second]]
+    a, b = ([fmean(by_kind[kind][problem_id]) for problem_id in shared] for kind in (first, second))
     span = POINTS - 1
     left, right = ([(value - 1) / span for value in side] for side in (a, b))
-    found = paired_bootstrap(left, right, np.random.default_rng(seed), resamples)
-    points = Difference(found.estimate * span, found.low * span, found.high * span, found.n)
+    unit = paired_bootstrap(left, right, np.random.default_rng(seed), resamples)
+    points = Difference(unit.estimate * span, unit.low * span, unit.high * span, unit.n)
     return KindDifference(scale, first, second, points, signed_rank_p(a, b), 1.0)
 
 

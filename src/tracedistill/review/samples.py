@@ -15,23 +15,25 @@ def sample_of(store: ReviewStore, n: int, seed: int, *, task: str = "", teacher:
 
     Equal seeds and traces give equal samples.
     """
-    key = drawn(store, n, seed, task, teacher)
+    key = drawn_key(store, n, seed, task, teacher)
     return [item for (item,) in store.rows("SELECT item FROM samples WHERE key = ?", key)]
 
 
-def drawn(store: ReviewStore, n: int, seed: int, task: str, teacher: str) -> str:
+def drawn_key(store: ReviewStore, n: int, seed: int, task: str, teacher: str) -> str:
     """Draw the sample unless it exists; return its key in the table `samples`."""
-    where, values = those_of(task, teacher)
-    size, last = store.one(f"SELECT count(*), coalesce(max(id), 0) FROM items WHERE {where}", *values)  # noqa: S608
+    where, values = condition_of(task, teacher)
+    size, last = store.row(f"SELECT count(*), coalesce(max(id), 0) FROM items WHERE {where}", *values)  # noqa: S608
     key = f"{seed} {n} {task} {teacher} {size} {last}"
-    if store.one("SELECT 1 FROM samples WHERE key = ? LIMIT 1", key) is None:
+    if store.row("SELECT 1 FROM samples WHERE key = ? LIMIT 1", key) is None:
         rows = store.rows(f"SELECT teacher, id, trace_id FROM items WHERE {where} ORDER BY teacher", *values)  # noqa: S608
         # the n smallest hashes: one more trace changes at most one element of the sample
         smallest = [
             row
-            for _, some in groupby(rows, key=lambda row: row[0])
+            for _, of_teacher in groupby(rows, key=lambda row: row[0])
             for row in heapq.nsmallest(
-                n, some, key=lambda row: hashlib.sha256(f"{seed} {row[2]}".encode("utf-8", "surrogatepass")).digest()
+                n,
+                of_teacher,
+                key=lambda row: hashlib.sha256(f"{seed} {row[2]}".encode("utf-8", "surrogatepass")).digest(),
             )
         ]
         with store.writing() as db:
@@ -39,7 +41,7 @@ def drawn(store: ReviewStore, n: int, seed: int, task: str, teacher: str) -> str
     return key
 
 
-def those_of(task: str, teacher: str) -> tuple[str, list[Any]]:
+def condition_of(task: str, teacher: str) -> tuple[str, list[Any]]:
     """Build (SQL condition, values) for the queued traces of a task and teacher; empty: any."""
     conditions, values = ["items.gone = 0"], list[Any]()
     for name, value in (("task", task), ("teacher", teacher)):

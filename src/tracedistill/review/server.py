@@ -1,4 +1,4 @@
-"""Start the page: a socket on loopback, an address with a random token, a store filled from a study or a file."""
+"""Serve the page: a socket on loopback, and an address with a random token."""
 
 from __future__ import annotations
 
@@ -17,34 +17,37 @@ from starlette.routing import Route
 from tracedistill import shown
 from tracedistill.errors import InputError
 from tracedistill.files import disk_error
+from tracedistill.review.access import AccessControl
 from tracedistill.review.app import Pages, ReviewPages, build
-from tracedistill.review.desk import Desk
-from tracedistill.review.guard import Guard
+from tracedistill.review.card_pages import ErrorLabelPages, RatingPages
+from tracedistill.review.error_labels import ErrorReading
 from tracedistill.review.rating import Rating
-from tracedistill.review.rating_pages import RatingPages
-from tracedistill.review.reading import ErrorReading
-from tracedistill.review.reading_pages import ReadingPages
+from tracedistill.review.session import ReviewSession
 
 LOOPBACK = "127.0.0.1"
 """The only address listened on."""
 MOST_CONNECTIONS = 512
-"""Most concurrent connections and requests; more are told to retry."""
+"""Most concurrent connections and requests; further ones get a reply to retry."""
 SILENT_SECONDS = 10.0
 """Seconds until a connection without a request is closed."""
 
 
 def application(
-    desk: Desk, token: str, hosts: Sequence[str], rating: Rating | None = None, reading: ErrorReading | None = None
-) -> Guard:
+    session: ReviewSession,
+    token: str,
+    hosts: Sequence[str],
+    rating: Rating | None = None,
+    reading: ErrorReading | None = None,
+) -> AccessControl:
     """Build the whole application for one reviewer; `hosts`: the allowed Host headers."""
     links = [("rate", "Rate")] if rating else []
-    links += [("read", "Read errors")] if reading else []
-    pages = Pages(f"/{token}", desk.reviewer, links)
-    routes: list[Route] = ReviewPages(desk, pages).routes()
+    links += [("read", "Failed attempts")] if reading else []
+    pages = Pages(f"/{token}", session.reviewer, links)
+    routes: list[Route] = ReviewPages(session, pages).routes()
     if rating:
-        routes += RatingPages(desk.store, desk.reviewer, pages, rating).routes()
+        routes += RatingPages(session.store, session.reviewer, pages, rating).routes()
     if reading:
-        routes += ReadingPages(desk.store, desk.reviewer, pages, reading).routes()
+        routes += ErrorLabelPages(session.store, session.reviewer, pages, reading).routes()
     return build(pages, token, hosts, routes)
 
 
@@ -54,7 +57,7 @@ def has_screen() -> bool:
 
 
 def serve(
-    desk: Desk,
+    session: ReviewSession,
     *,
     port: int = 0,
     browser: bool = True,
@@ -68,7 +71,7 @@ def serve(
     """
     import uvicorn
 
-    # asyncio disables Nagle's delay only for sockets that say TCP: otherwise every answer takes 40 ms longer
+    # asyncio disables Nagle's delay only for sockets created as TCP; otherwise every answer takes 40 ms longer
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -80,12 +83,12 @@ def serve(
             ) from error
         port = listening.getsockname()[1]
         token = secrets.token_urlsafe(24)
-        app = application(desk, token, [f"{LOOPBACK}:{port}", f"localhost:{port}"], rating, reading)
+        app = application(session, token, [f"{LOOPBACK}:{port}", f"localhost:{port}"], rating, reading)
         start = "rate" if rating else "read" if reading else ""
         address = f"http://{LOOPBACK}:{port}/{token}/{start}"
-        say(f"review of {desk.reviewer}: {address}")
+        say(f"review of {session.reviewer}: {address}")
         say("everything is saved as you go; Ctrl-C ends the session, the same command continues it")
-        with opening_page(desk.store.path.with_name(f"open-{port}.html"), address) as page:
+        with opening_page(session.store.path.with_name(f"open-{port}.html"), address) as page:
             if browser and has_screen():
                 webbrowser.open(page.resolve().as_uri())
             config = uvicorn.Config(

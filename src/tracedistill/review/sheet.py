@@ -1,4 +1,4 @@
-"""The queue as a spreadsheet: exported, edited anywhere, imported; conflicts and broken rows are named by line.
+"""Export the queue as a spreadsheet and import the edits. Conflicts and broken rows are named by line.
 
 trace_id,problem_id,task,teacher,question,trace,answer,status,comment,verdict,reason,version
 1f0c...,p1,gsm8k,t,"They pack 11 boxes ...","They pack 11*3 = 33 pens.
@@ -17,10 +17,10 @@ from pathlib import Path
 from tracedistill.errors import InputError
 from tracedistill.files import atomic
 from tracedistill.review import queue
-from tracedistill.review.desk import Desk
 from tracedistill.review.drafts import received, sendable, shown_answer, shown_lines
 from tracedistill.review.queue import Filter
-from tracedistill.review.work import Conflict, TraceReview, work_of
+from tracedistill.review.session import ReviewSession
+from tracedistill.review.trace_review import Conflict, TraceReview, work_of
 
 EDITABLE = ("trace", "answer", "status", "comment")
 """Columns that are read back; the others are for reading, and to find the trace again."""
@@ -37,7 +37,7 @@ _WITHIN = "\n    "
 
 @dataclass(frozen=True, slots=True)
 class SheetImport:
-    """Result of importing a spreadsheet."""
+    """Result of importing a spreadview."""
 
     changed: int
     """Traces that were changed."""
@@ -47,7 +47,7 @@ class SheetImport:
     """`line N: why` of every row that was not taken."""
 
 
-def export_sheet(desk: Desk, chosen: Filter, path: Path) -> int:
+def export_sheet(session: ReviewSession, chosen: Filter, path: Path) -> int:
     """Write the traces of a filter as CSV (UTF-8 with a mark, for Excel); return their number."""
     count = 0
     with atomic(path) as stream:
@@ -55,15 +55,15 @@ def export_sheet(desk: Desk, chosen: Filter, path: Path) -> int:
         writer = csv.writer(stream, lineterminator="\r\n")
         writer.writerow(COLUMNS)
         after = 0
-        while lines := queue.lines(desk.store, desk.reviewer, chosen, after):
+        while lines := queue.lines(session.store, session.reviewer, chosen, after):
             for line in lines:
-                writer.writerow(guarded(value) for value in _row(desk, line.item).values())
+                writer.writerow(guarded(value) for value in _row(session, line.item).values())
                 count += 1
             after = lines[-1].item
     return count
 
 
-def import_sheet(desk: Desk, path: Path) -> SheetImport:
+def import_sheet(session: ReviewSession, path: Path) -> SheetImport:
     """Apply the edits in the columns EDITABLE; a refused row changes nothing, the others are applied.
 
     A row conflicts if the trace was changed since the export. The same file again changes nothing. Raises InputError
@@ -78,10 +78,8 @@ def import_sheet(desk: Desk, path: Path) -> SheetImport:
             why = f"trace {row['trace_id']} is already in line {earlier}" if earlier != number else ""
         if not why:
             try:
-                if _take(desk, row):
-                    changed += 1
-                else:
-                    same += 1
+                applied = _apply(session, row)
+                changed, same = changed + applied, same + (not applied)
                 continue
             except Conflict:
                 why = (
@@ -106,52 +104,52 @@ def unguarded(value: str) -> str:
     return value[1:] if _GUARDED.match(value) else value
 
 
-def _row(desk: Desk, item: int) -> dict[str, str]:
-    sheet = desk.sheet(item)
-    verdict = sheet.judgement.parts[0][1]
+def _row(session: ReviewSession, item: int) -> dict[str, str]:
+    view = session.view(item)
+    verdict = view.judgement.parts[0][1]
     values = {
-        "trace_id": sheet.trace.trace_id,
-        "problem_id": sheet.problem.problem_id,
-        "task": sheet.task,
-        "teacher": sheet.trace.teacher,
-        "question": "\n".join((*sheet.problem.context, sheet.problem.question)),
-        "trace": "\n".join(line.replace("\n", _WITHIN) for line in sheet.lines),
-        "answer": sheet.answer or "",
-        "status": sheet.work.status,
-        "comment": sheet.work.comment,
+        "trace_id": view.trace.trace_id,
+        "problem_id": view.problem.problem_id,
+        "task": view.task,
+        "teacher": view.trace.teacher,
+        "question": "\n".join((*view.problem.context, view.problem.question)),
+        "trace": "\n".join(line.replace("\n", _WITHIN) for line in view.lines),
+        "answer": view.answer or "",
+        "status": view.work.status,
+        "comment": view.work.comment,
         "verdict": verdict.outcome,
         "reason": verdict.reason,
-        "version": str(sheet.work.version),
+        "version": str(view.work.version),
     }
     return {name: sendable(value) for name, value in values.items()}
 
 
-def _take(desk: Desk, row: Mapping[str, str]) -> bool:
+def _apply(session: ReviewSession, row: Mapping[str, str]) -> bool:
     """Apply one row; return whether it changed anything."""
-    item = desk.find(row["trace_id"])
+    item = session.find(row["trace_id"])
     wanted = STATUSES.get(row["status"].strip().lower())
     if wanted is None:
         raise ValueError(f"status '{row['status'][:40]}' must be open, approved or rejected")
     if not re.fullmatch(r"\d{1,9}(?:\.0)?", row["version"].strip(), re.ASCII):
         raise ValueError("the column version must be as it was exported")
     version = int(float(row["version"]))
-    stored = work_of(desk.store, item, desk.reviewer)
-    text = _text(desk, item, stored, row, version)
+    stored = work_of(session.store, item, session.reviewer)
+    text = _text(session, item, stored, row, version)
     as_stored = replace(text, version=stored.version) == stored
     if as_stored and STATUSES[stored.status] == wanted:
         return False
     if wanted == "approved":
-        desk.approve(item, text, 0.0)
+        session.approve(item, text, 0.0)
     elif wanted == "rejected":
-        desk.reject(item, text, 0.0)
+        session.reject(item, text, 0.0)
     else:
-        desk.reopen(item, text)
+        session.reopen(item, text)
     return True
 
 
-def _text(desk: Desk, item: int, stored: TraceReview, row: Mapping[str, str], version: int) -> TraceReview:
+def _text(session: ReviewSession, item: int, stored: TraceReview, row: Mapping[str, str], version: int) -> TraceReview:
     """Convert the row's text to work; an unchanged cell keeps its part as stored."""
-    trace = desk.store.trace(item)
+    trace = session.store.trace(item)
     shown = shown_lines(trace, stored)
     lines: list[str] = list(shown)
     if row["trace"] != sendable("\n".join(line.replace("\n", _WITHIN) for line in shown)):
@@ -162,7 +160,7 @@ def _text(desk: Desk, item: int, stored: TraceReview, row: Mapping[str, str], ve
             elif line.strip():
                 lines.append(line)
     answer = None if shown_answer(trace, stored) is None else row["answer"]
-    return desk.text(item, version, lines, answer, row["comment"])
+    return session.text(item, version, lines, answer, row["comment"])
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str], str]]:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import sqlite3
 import threading
+import time
 from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -20,6 +21,8 @@ T = TypeVar("T")
 
 _APPLICATION_ID = 0x54445256  # "TDRV": distinguishes our file from other SQLite databases
 _VERSION = 1
+MAX_SECONDS = 3600.0
+"""Most seconds that one action adds to the time of an item."""
 _BATCH = 2000
 # items is narrow: filters and counts read it whole, without the texts
 _SCHEMA = """
@@ -49,8 +52,8 @@ CREATE TABLE marks (
 class ReviewStore:
     """The store, created with its folder if missing; several threads and processes may use it at once.
 
-    What a method has written is on disk when it returns. Raises InputError for a file that is not ours, damaged, or
-    cannot be written.
+    What a method has written is on disk when it returns. Raises InputError if the file is damaged, belongs to another
+    program, or cannot be written.
     """
 
     def __init__(self, path: str | Path, *, busy_seconds: float = 30.0) -> None:
@@ -89,29 +92,32 @@ class ReviewStore:
             before = db.execute("SELECT count(*) FROM items").fetchone()[0]
             if whole is not None:
                 db.execute("UPDATE items SET gone = 1 WHERE teacher = ?", (whole,))
-            for some in _batches(problems):
+            for batch in _batches(problems):
                 db.executemany(
                     "INSERT INTO problems VALUES (?,?) ON CONFLICT (problem_id) DO UPDATE SET record = excluded.record",
-                    [(one.problem_id, dumps(one)) for one in some],
+                    [(problem.problem_id, dumps(problem)) for problem in batch],
                 )
-            for batch in _batches(traces):
+            for group in _batches(traces):
                 db.executemany(
                     "INSERT INTO items (trace_id, problem_id, task, teacher, steps, blamed) VALUES (?,?,?,?,?,?) "
                     "ON CONFLICT (trace_id) DO UPDATE SET gone = 0, blamed = excluded.blamed",
-                    [(*_row(one, task_name), -1 if blamed is None else one.problem_id in blamed) for one in batch],
+                    [
+                        (*_row(trace, task_name), -1 if blamed is None else trace.problem_id in blamed)
+                        for trace in group
+                    ],
                 )
                 db.executemany(
                     "INSERT OR IGNORE INTO texts (id, trace) SELECT id, ? FROM items WHERE trace_id = ?",
-                    [(dumps(one), one.trace_id) for one in batch],
+                    [(dumps(trace), trace.trace_id) for trace in group],
                 )
             for judged in _batches(verdicts):
                 db.executemany(
                     "UPDATE items SET failed = ?, leak = ?, differ = ?, wrong = ? WHERE trace_id = ?",
-                    [(*_flags(one), one.trace_id) for one in judged],
+                    [(*_flags(verdict), verdict.trace_id) for verdict in judged],
                 )
                 db.executemany(
                     "UPDATE texts SET verdict = ? WHERE id = (SELECT id FROM items WHERE trace_id = ?)",
-                    [(dumps(one), one.trace_id) for one in judged],
+                    [(dumps(verdict), verdict.trace_id) for verdict in judged],
                 )
             if whole is not None:
                 db.execute("UPDATE items SET gone = 0 WHERE gone AND id IN (SELECT item FROM work)")
@@ -119,7 +125,7 @@ class ReviewStore:
 
     def filled_from(self, name: str) -> str:
         """Return the hash of a source's content when it was added; empty if it never was."""
-        row = self.one("SELECT hash FROM sources WHERE name = ?", name)
+        row = self.row("SELECT hash FROM sources WHERE name = ?", name)
         return row[0] if row else ""
 
     def note_source(self, name: str, hashed: str) -> None:
@@ -131,7 +137,7 @@ class ReviewStore:
 
     def item_of(self, trace_id: str) -> int | None:
         """Return the index of a trace in the queue, or None."""
-        row = self.one("SELECT id FROM items WHERE trace_id = ?", trace_id)
+        row = self.row("SELECT id FROM items WHERE trace_id = ?", trace_id)
         return row[0] if row else None
 
     def trace(self, item: int) -> Trace:
@@ -145,27 +151,27 @@ class ReviewStore:
 
     def problem(self, problem_id: str) -> Problem:
         """Return the problem. Raises KeyError if it was never added."""
-        row = self.one("SELECT record FROM problems WHERE problem_id = ?", problem_id)
+        row = self.row("SELECT record FROM problems WHERE problem_id = ?", problem_id)
         if row is None:
             raise KeyError(problem_id)
         return from_json(Problem, json.loads(row[0]))
 
     def task_of(self, item: int) -> str:
         """Return the name of the trace's task. Raises KeyError for an unknown index."""
-        row = self.one("SELECT task FROM items WHERE id = ?", item)
+        row = self.row("SELECT task FROM items WHERE id = ?", item)
         if row is None:
             raise KeyError(item)
         return str(row[0])
 
     def _text(self, item: int) -> tuple[str, str | None]:
-        row = self.one("SELECT trace, verdict FROM texts WHERE id = ?", item)
+        row = self.row("SELECT trace, verdict FROM texts WHERE id = ?", item)
         if row is None:
             raise KeyError(item)
         return row[0], row[1]
 
     # ---- the file
 
-    def one(self, query: str, *values: Any) -> Any:
+    def row(self, query: str, *values: Any) -> Any:
         """Return the first row of a query, or None."""
         with self._explained(), self._lock:
             return self._db.execute(query, values).fetchone()
@@ -202,7 +208,7 @@ class ReviewStore:
 
     def _prepare(self) -> None:
         db = self._db
-        # FULL: what was reported as saved survives a power cut, too
+        # FULL: what was reported as saved also survives a power cut
         db.execute("PRAGMA synchronous = FULL")
         if self._check():  # before the first change: another program's file stays as it is
             return
@@ -236,10 +242,19 @@ class ReviewStore:
             ) from error
 
 
+def put_mark(db: sqlite3.Connection, kind: str, item: str, reviewer: str, value: str, seconds: float) -> None:
+    """Write a reviewer's mark (rating or label) on an item within a transaction; a new one replaces the old one."""
+    db.execute(
+        "INSERT INTO marks VALUES (?,?,?,?,1,?,?) ON CONFLICT (kind, item, reviewer) DO UPDATE SET "
+        "value = excluded.value, version = version + 1, seconds = seconds + excluded.seconds, at = excluded.at",
+        (kind, item, reviewer, value, min(seconds, MAX_SECONDS), time.time()),
+    )
+
+
 def _batches(values: Iterable[T]) -> Iterator[list[T]]:
     left = iter(values)
-    while some := list(islice(left, _BATCH)):
-        yield some
+    while batch := list(islice(left, _BATCH)):
+        yield batch
 
 
 def _row(trace: Trace, task_name: str) -> tuple[str, str, str, str, int]:

@@ -6,7 +6,7 @@ const WORDS = { correct: "✓ right", incorrect: "✗ wrong", undecided: "? unde
 const main = document.getElementById("main");
 const status = document.getElementById("status");
 const help = document.getElementById("help");
-const IDLE = 60;            // seconds without a key or a pointer: nobody is reading
+const IDLE = 60;            // seconds without a key or a pointer: the reviewer is away
 let typing = 0;             // the timer that waits for a pause in typing
 let sending = Promise.resolve();  // one request after the other: each needs the version that the last one made
 let changes = 0;            // counts keystrokes, so that an answer to an older text is not shown
@@ -20,7 +20,7 @@ const inField = (target) => target.matches("textarea, select, input:not([type=ra
 
 function say(text) { status.textContent = ""; if (text) setTimeout(() => { status.textContent = text; }, 50); }
 
-// ---- time spent: while the page is seen and somebody is there
+// ---- time spent: while the page is visible and the reviewer is active
 
 setInterval(() => {
   if (!form() || document.hidden || (Date.now() - active) / 1000 > IDLE) return;
@@ -58,39 +58,39 @@ function save() {
     const then = changes, address = form().action, fields = body("save");
     try {
       const answer = await fetch(address, { method: "POST", body: fields, headers: { "X-Part": "verdicts" } });
-      const found = answer.headers.get("content-type").startsWith("application/json") ? await answer.json() : null;
+      const saved = answer.headers.get("content-type").startsWith("application/json") ? await answer.json() : null;
       if (!item() || form().action !== address) return;
-      if (answer.status === 409) { conflict(found); return; }
-      if (!answer.ok || !found) throw new Error("status " + answer.status);
-      form().elements.version.value = found.version;
+      if (answer.status === 409) { conflict(saved); return; }
+      if (!answer.ok || !saved) throw new Error("status " + answer.status);
+      form().elements.version.value = saved.version;
       over = false;
       document.getElementById("conflict")?.remove();
-      if (then === changes) mark(found);
+      if (then === changes) mark(saved);
       document.getElementById("saved").textContent = "saved";
     } catch (error) {
       spent += Number(fields.get("seconds"));
       lost(error);
-      typing = setTimeout(save, 2000);  // until the server is there again
+      typing = setTimeout(save, 2000);  // until the server answers again
     }
   });
 }
 
 // What was typed stays in its fields; saving it now would put it over the other text, and the page says so.
-function conflict(found) {
+function conflict(saved) {
   over = true;
-  form().elements.version.value = found.version;
+  form().elements.version.value = saved.version;
   let note = document.getElementById("conflict");
   if (!note) {
     note = document.createElement("p");
     note.id = "conflict"; note.className = "note bad"; note.setAttribute("role", "alert");
     form().prepend(note);
   }
-  note.textContent = found.conflict + " ";
+  note.textContent = saved.conflict + " ";
   const link = document.createElement("a");
   link.href = form().action; link.textContent = "Show what is stored";
   note.append(link);
   document.getElementById("saved").textContent = "NOT saved";
-  say(found.conflict);
+  say(saved.conflict);
   note.scrollIntoView({ block: "nearest" });
 }
 
@@ -100,15 +100,15 @@ function verdict(element, outcome, reason) {
   element.lastElementChild.textContent = reason;
 }
 
-function mark(found) {
-  found.marks.forEach(([outcome, reason], at) => {
+function mark(saved) {
+  saved.marks.forEach(([outcome, reason], at) => {
     const element = document.getElementById("mark-" + at);
     if (!element) return;
     verdict(element, outcome, reason);
     document.getElementById("step-" + at).className = "step " + outcome;
   });
   const list = document.getElementById("parts");
-  list.replaceChildren(...found.parts.map(([name, outcome, reason]) => {
+  list.replaceChildren(...saved.parts.map(([name, outcome, reason]) => {
     const line = document.createElement("li"), label = document.createElement("span"), sign = document.createElement("span");
     label.className = "soft"; label.textContent = name;
     sign.append(document.createElement("b"), " ", Object.assign(document.createElement("span"), { className: "why" }));
@@ -117,7 +117,7 @@ function mark(found) {
     return line;
   }));
   const state = document.getElementById("state");
-  state.textContent = found.status + (found.status === "open" && found.changed ? ", with a draft" : "");
+  state.textContent = saved.status + (saved.status === "open" && saved.changed ? ", with a draft" : "");
 }
 
 function act(action) {
@@ -161,13 +161,13 @@ function opened() {
   main.querySelectorAll("textarea").forEach(grow);
   const goto = document.getElementById(now.dataset.goto || "");
   const to = goto || document.getElementById("heading");
-  // whoever was quicker than the script stays where he is
+  // a reviewer who was quicker than the script keeps the focus
   if (to && (document.activeElement === document.body || document.activeElement === main)) {
     to.focus({ preventScroll: !goto });
     if (!goto) scrollTo(0, 0);
   }
   const alert = main.querySelector("[role=alert]");
-  say((alert ? alert.textContent : now.dataset.said) || "");
+  say((alert ? alert.textContent : now.dataset.message) || "");
 }
 
 function grow(field) { field.style.height = "auto"; field.style.height = field.scrollHeight + 2 + "px"; }

@@ -1,4 +1,4 @@
-"""Access to the page: only this machine's browser with the token in the address, and no other site's page."""
+"""Access control: only a browser on this machine with the token in the address, and no page of another site."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ HEADERS = {
 }
 
 
-class Guard:
+class AccessControl:
     """Wraps the application; every response gets the headers above."""
 
     def __init__(self, app: ASGIApp, token: str, hosts: Iterable[str]) -> None:
@@ -62,7 +62,7 @@ class Guard:
 
     def _refusal(self, scope: Scope, headers: Headers) -> PlainTextResponse | None:
         hosts = headers.getlist("host")
-        # a foreign host name that resolves here: another site has been pointed at this machine
+        # a foreign host name that resolves to this machine: DNS rebinding
         if len(hosts) != 1 or hosts[0].lower() not in self.hosts:
             return PlainTextResponse("this page is only available on this machine: open the address as printed", 421)
         token = scope["path"].split("/")[1] if scope["path"].count("/") else ""

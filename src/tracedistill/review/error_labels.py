@@ -1,38 +1,39 @@
-"""Manual reading of failed attempts beside plan and gold: who made the error, compared with the program's label."""
+"""Labels that a person gives failed attempts: who made the error. They are compared with the program's labels."""
 
 from __future__ import annotations
 
 import random
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from tracedistill.errors import InputError
 from tracedistill.files import content_id, read_jsonl, read_lines
 from tracedistill.records import Problem, Trace
-from tracedistill.review.agreement import cohen_kappa
-from tracedistill.review.store import ReviewStore
-from tracedistill.review.work import MAX_SECONDS, Conflict, TraceReview
-from tracedistill.stats import Share, share
+from tracedistill.review.sources import problems_of
+from tracedistill.review.store import ReviewStore, put_mark
+from tracedistill.review.trace_review import Conflict, TraceReview
+from tracedistill.stats import Share, cohen_kappa, share
 
-Fault = Literal["teacher", "student", "both", "neither"]
-"""Who made the error; neither: the gold's, the judge's, or no visible error."""
-FAULTS: tuple[Fault, ...] = get_args(Fault)
+FAULTS = {
+    "teacher": "Teacher: the plan is wrong",
+    "student": "Student: the plan is right, its execution is not",
+    "both": "Both",
+    "neither": "Neither: an error of the gold or the judge, or no visible error",
+}
+"""Who made the error -> text on the page."""
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class FailedAttempt:
     """One failed attempt."""
 
     attempt_id: str
     """`<arm>/<problem_id>/<sample>`."""
     problem_id: str
-    """Its problem."""
     arm: str
-    """Its arm."""
     text: str
     """The student's text."""
     plan: Trace | None
@@ -45,7 +46,7 @@ class Failed:
 class ErrorReading:
     """Failed attempts to read."""
 
-    items: tuple[Failed, ...]
+    items: tuple[FailedAttempt, ...]
     """Failed attempts, a seeded sample in random order."""
     problems: Mapping[str, Problem] = field(default_factory=dict)
     """Problem id -> problem."""
@@ -62,12 +63,10 @@ class ErrorReading:
 class ReadingAgreement:
     """Agreement of one reader with the program."""
 
-    reader: str
-    """Reader."""
+    name: str
+    """The reader."""
     read: int
     """Attempts labelled by the reader."""
-    undecided: int
-    """Of these, attempts without the program's attribution."""
     same: Share
     """Equal labels, out of those that the program attributes."""
     kappa: float | None
@@ -94,12 +93,9 @@ def load_reading(
     failed.sort(key=lambda line: str(line["attempt_id"]))
     chosen = random.Random(seed).sample(failed, min(n, len(failed)))
     plans = {trace.trace_id: trace for trace in _plans(folder, {line["arm"] for line in chosen})}
-    wanted = {line["problem_id"] for line in chosen}
-    problems = {
-        one.problem_id: one for one in read_jsonl(folder / "problems.jsonl", Problem) if one.problem_id in wanted
-    }
+    problems = problems_of(folder, {line["problem_id"] for line in chosen})
     items = tuple(
-        Failed(
+        FailedAttempt(
             line["attempt_id"], line["problem_id"], line["arm"], line["text"], plans.get(line["trace_id"]),
             line["answer"].get("reason", ""),
         )
@@ -117,7 +113,13 @@ def _plans(folder: Path, arms: set[str]) -> Iterator[Trace]:
 
 
 def label(
-    store: ReviewStore, reading: ErrorReading, reader: str, item: Failed, fault: str, version: int, seconds: float
+    store: ReviewStore,
+    reading: ErrorReading,
+    reader: str,
+    item: FailedAttempt,
+    fault: str,
+    version: int,
+    seconds: float,
 ) -> None:
     """Store a reader's label. Raises Conflict if another tab was faster, ValueError for an invalid label."""
     if fault not in FAULTS:
@@ -129,40 +131,35 @@ def label(
         ).fetchone()
         if (row[0] if row else 0) != version:
             raise Conflict(TraceReview(version=row[0] if row else 0))
-        db.execute(
-            "INSERT INTO marks VALUES (?,?,?,?,1,?,?) ON CONFLICT (kind, item, reviewer) DO UPDATE SET "
-            "value = excluded.value, version = version + 1, seconds = seconds + excluded.seconds, at = excluded.at",
-            (reading.key, item.attempt_id, reader, fault, min(seconds, MAX_SECONDS), time.time()),
-        )
+        put_mark(db, reading.key, item.attempt_id, reader, fault, seconds)
 
 
 def labels_of(store: ReviewStore, reading: ErrorReading) -> dict[str, dict[str, tuple[str, int]]]:
     """Return reader -> attempt id -> (label, version)."""
-    found: dict[str, dict[str, tuple[str, int]]] = {}
+    labels: dict[str, dict[str, tuple[str, int]]] = {}
     query = "SELECT reviewer, item, value, version FROM marks WHERE kind = ? ORDER BY reviewer, item"
     for reader, item, value, version in store.rows(query, reading.key):
-        found.setdefault(reader, {})[item] = (value, version)
-    return found
+        labels.setdefault(reader, {})[item] = (value, version)
+    return labels
 
 
-def program_label(reading: ErrorReading, item: Failed) -> str | None:
+def program_label(reading: ErrorReading, item: FailedAttempt) -> str | None:
     """Return the program's attribution of an attempt's failure; None if it has none."""
-    said = reading.labels.get(item.attempt_id, reading.labels.get(item.problem_id))
-    return said if said in FAULTS else None
+    attribution = reading.labels.get(item.attempt_id, reading.labels.get(item.problem_id))
+    return attribution if attribution in FAULTS else None
 
 
 def reading_agreement(store: ReviewStore, reading: ErrorReading) -> list[ReadingAgreement]:
     """Compare every reader with the program."""
-    found = []
-    for reader, said in labels_of(store, reading).items():
+    agreements = []
+    for reader, labels in labels_of(store, reading).items():
+        read = [item for item in reading.items if item.attempt_id in labels]
         pairs = [
-            (said[item.attempt_id][0], program_label(reading, item))
-            for item in reading.items
-            if item.attempt_id in said
+            (labels[item.attempt_id][0], theirs)
+            for item in read
+            if (theirs := program_label(reading, item)) is not None
         ]
-        decided = [(mine, theirs) for mine, theirs in pairs if theirs is not None]
-        same = share(sum(mine == theirs for mine, theirs in decided), len(decided))
-        kappa = cohen_kappa([mine for mine, _ in decided], [theirs for _, theirs in decided])
-        cells = tuple(Counter(decided).most_common())
-        found.append(ReadingAgreement(reader, len(pairs), len(pairs) - len(decided), same, kappa, cells))
-    return found
+        same = share(sum(mine == theirs for mine, theirs in pairs), len(pairs))
+        kappa = cohen_kappa([mine for mine, _ in pairs], [theirs for _, theirs in pairs])
+        agreements.append(ReadingAgreement(reader, len(read), same, kappa, tuple(Counter(pairs).most_common())))
+    return agreements

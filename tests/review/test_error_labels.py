@@ -12,8 +12,15 @@ from tests.review.kit import HOST, Browser, filled, problem, small_reading, trac
 from tracedistill import pipeline
 from tracedistill.errors import InputError
 from tracedistill.review.agreement import cohen_kappa
-from tracedistill.review.reading import ErrorReading, Failed, label, labels_of, load_reading, reading_agreement
-from tracedistill.review.work import Conflict
+from tracedistill.review.error_labels import (
+    ErrorReading,
+    FailedAttempt,
+    label,
+    labels_of,
+    load_reading,
+    reading_agreement,
+)
+from tracedistill.review.trace_review import Conflict
 
 
 def test_one_button_for_each_error(tmp_path: Path) -> None:
@@ -21,15 +28,15 @@ def test_one_button_for_each_error(tmp_path: Path) -> None:
         browser = Browser(store, reading=small_reading())
         browser.open("/read")
         assert "Answer: 29" in browser.page
-        assert "the program" not in browser.page  # its own word comes after the reader's
+        assert "the program's" not in browser.page  # its own word comes after the reader's
         browser.press("student")
         assert browser.at.endswith("/read/1")
         browser.press("both")
         assert browser.at.endswith("/read/2")
-        assert "2 read; the program attributes 1 of them, 1 not" in browser.page
+        assert "2 attempts were labelled. The program attributes 1 of them." in browser.page
         assert "Same label: <b>0.0%</b>" in browser.page
         browser.open("/read/0")
-        assert "you said student, the program teacher" in browser.page
+        assert "your label: student; the program's: teacher" in browser.page
         browser.press("teacher")
         assert labels_of(store, small_reading())["ana"] == {"arm/p1/0": ("teacher", 2), "arm/p2/0": ("both", 1)}
 
@@ -59,7 +66,7 @@ def test_broken_forms(tmp_path: Path, form: dict[str, str], status: int) -> None
 def test_agreement_with_the_program(tmp_path: Path) -> None:
     program = ["teacher", "teacher", "student", "student", "both", "undecided", "solved"]
     reader = ["teacher", "student", "student", "student", "both", "neither", "teacher"]
-    items = tuple(Failed(f"arm/p{n}/0", f"p{n}", "arm", "", None, "") for n in range(7))
+    items = tuple(FailedAttempt(f"arm/p{n}/0", f"p{n}", "arm", "", None, "") for n in range(7))
     reading = ErrorReading(items, {}, {f"p{n}": said for n, said in enumerate(program)})
     with filled(tmp_path / "r.sqlite") as store:
         for item, said in zip(items, reader, strict=True):
@@ -94,7 +101,7 @@ def test_the_failed_attempts_of_a_run(study_file: Callable[..., Path]) -> None:
 
 
 def test_an_attempt_stands_beside_plan_and_gold(tmp_path: Path) -> None:
-    item = Failed("arm/p1/0", "p1", "arm", "I say 30", trace(1), "30 is not 29")
+    item = FailedAttempt("arm/p1/0", "p1", "arm", "I say 30", trace(1), "30 is not 29")
     with filled(tmp_path / "r.sqlite") as store:
         page = Browser(store, reading=ErrorReading((item,), {"p1": problem(1)})).open("/read")
         for said in ("They pack 11 boxes", "They pack 11*3 = 34 pens.", "I say 30", "30 is not 29", "Answer: 29"):

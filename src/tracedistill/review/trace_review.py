@@ -1,4 +1,4 @@
-"""One reviewer's work on one trace: edits and decisions, saved at once, undone one by one, protected from conflicts."""
+"""One reviewer's edits and decision on one trace: saved at once, undone one by one, protected from conflicts."""
 
 from __future__ import annotations
 
@@ -7,24 +7,22 @@ import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal
 
 from tracedistill.files import dumps, from_json
-from tracedistill.review.store import ReviewStore
+from tracedistill.review.store import MAX_SECONDS, ReviewStore
 
 Status = Literal["open", "approved", "rejected", "edited"]
 """edited: approved with changes; open: undecided, with or without a draft."""
-STATUSES: tuple[Status, ...] = get_args(Status)
 
 TYPING_SECONDS = 4.0
 """Saves of one line within this time are one action: undo removes a phrase, not a letter."""
-MAX_SECONDS = 3600.0
-"""Most seconds that one action adds to the time of an item."""
+_STORED = "SELECT state, version, seconds, at FROM work WHERE item = ? AND reviewer = ?"
 
 
 @dataclass(frozen=True, slots=True)
 class TraceReview:
-    """A reviewer's work on a trace so far."""
+    """A reviewer's edits and decision on a trace."""
 
     status: Status = "open"
     """The decision."""
@@ -56,8 +54,8 @@ class TraceReview:
         return self.lines is not None or self.answer is not None
 
 
-class Conflict(Exception):  # noqa: N818 - what happened, not a fault of anybody's
-    """The item was changed since it was read: nothing was written. Holds the stored work."""
+class Conflict(Exception):  # noqa: N818 - an event that the page reports, not a fault
+    """The item was changed since it was read, so nothing was written. Holds the stored review."""
 
     def __init__(self, stored: TraceReview) -> None:
         super().__init__("changed since it was read")
@@ -66,7 +64,7 @@ class Conflict(Exception):  # noqa: N818 - what happened, not a fault of anybody
 
 def work_of(store: ReviewStore, item: int, reviewer: str) -> TraceReview:
     """Return a reviewer's work on an item; empty if untouched."""
-    row = store.one("SELECT state, version, seconds, at FROM work WHERE item = ? AND reviewer = ?", item, reviewer)
+    row = store.row(_STORED, item, reviewer)
     return TraceReview() if row is None else work_from(*row)
 
 
@@ -92,9 +90,7 @@ def change(
     changes text reopens a decided item: what is approved is what was read.
     """
     with store.writing() as db:
-        row = db.execute(
-            "SELECT state, version, seconds, at FROM work WHERE item = ? AND reviewer = ?", (item, reviewer)
-        ).fetchone()
+        row = db.execute(_STORED, (item, reviewer)).fetchone()
         old = TraceReview() if row is None else work_from(*row)
         if old.version != version:
             raise Conflict(old)
@@ -113,8 +109,8 @@ def change(
             "SELECT id, action, at, item FROM events WHERE reviewer = ? AND undone = 0 ORDER BY id DESC LIMIT 1",
             (reviewer,),
         ).fetchone()
-        goes_on = action.startswith("type") and last and last[1] == action and last[3] == item
-        if goes_on and now - last[2] < TYPING_SECONDS:
+        same_field = action.startswith("type") and last and last[1] == action and last[3] == item
+        if same_field and now - last[2] < TYPING_SECONDS:
             db.execute(
                 "UPDATE events SET after = ?, at = ?, seconds = seconds + ? WHERE id = ?",
                 (_state(after), now, spent, last[0]),
@@ -127,35 +123,23 @@ def change(
         return after
 
 
-def undo(
-    store: ReviewStore, reviewer: str, item: int, clock: Callable[[], float] = time.time
-) -> tuple[int, str] | None:
+def undo(store: ReviewStore, reviewer: str, item: int, clock: Callable[[], float] = time.time) -> int | None:
     """Undo the reviewer's last action on this item or, if there is none, the reviewer's last one anywhere.
 
-    Returns (item, undone action), or None if there is nothing to undo. That the gold was seen stays recorded.
+    Returns its item, or None if there is nothing to undo. That the gold was seen stays recorded.
     """
     with store.writing() as db:
-        query = "SELECT id, item, action, before FROM events WHERE reviewer = ? AND undone = 0 AND action != 'gold'"
+        query = "SELECT id, item, before FROM events WHERE reviewer = ? AND undone = 0 AND action != 'gold'"
         here = db.execute(f"{query} AND item = ? ORDER BY id DESC LIMIT 1", (reviewer, item)).fetchone()
         last = here or db.execute(f"{query} ORDER BY id DESC LIMIT 1", (reviewer,)).fetchone()
         if last is None:
             return None
-        event, where, action, before = last
-        row = db.execute(
-            "SELECT state, version, seconds, at FROM work WHERE item = ? AND reviewer = ?", (where, reviewer)
-        ).fetchone()
-        stored = work_from(*row)
-        back = from_json(TraceReview, json.loads(before))
-        back = replace(
-            back,
-            saw_gold=stored.saw_gold,
-            version=stored.version + 1,
-            seconds=stored.seconds,
-            at=clock(),
-        )
-        _put(db, where, reviewer, back)
+        event, where, before = last
+        stored = work_from(*db.execute(_STORED, (where, reviewer)).fetchone())
+        restored = replace(work_from(before, stored.version + 1, stored.seconds, clock()), saw_gold=stored.saw_gold)
+        _put(db, where, reviewer, restored)
         db.execute("UPDATE events SET undone = 1 WHERE id = ?", (event,))
-        return where, str(action)
+        return int(where)
 
 
 def median_seconds(store: ReviewStore, reviewer: str) -> float | None:

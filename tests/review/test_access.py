@@ -15,11 +15,11 @@ import pytest
 from starlette.testclient import TestClient
 
 from tests.review.kit import HOST, TOKEN, Browser, filled
+from tracedistill.review.access import HEADERS, MAX_BODY
 from tracedistill.review.app import ASSETS
-from tracedistill.review.desk import Desk
-from tracedistill.review.guard import HEADERS, MAX_BODY
 from tracedistill.review.server import application, serve
-from tracedistill.review.work import work_of
+from tracedistill.review.session import ReviewSession
+from tracedistill.review.trace_review import work_of
 
 ORIGIN = {"Origin": f"http://{HOST}"}
 ITEM = f"/{TOKEN}/item/2"
@@ -108,7 +108,7 @@ def test_broken_forms_change_nothing(browser: Browser, form: dict[str, Any], sta
     answer = browser.client.post(ITEM, data=form, headers=ORIGIN)
     assert answer.status_code == status
     assert "Traceback" not in answer.text
-    assert not work_of(browser.desk.store, 2, "ana").changed
+    assert not work_of(browser.session.store, 2, "ana").changed
 
 
 def test_other_bodies_and_pages(client: TestClient) -> None:
@@ -135,7 +135,7 @@ def test_only_loopback_is_listened_on(tmp_path: Path) -> None:
     """The real server in a thread: it prints the address, and no other address of this machine answers."""
     said: list[str] = []
     with filled(tmp_path / "r.sqlite", 1) as store:
-        thread = threading.Thread(target=serve, args=(Desk(store, "ana"),),
+        thread = threading.Thread(target=serve, args=(ReviewSession(store, "ana"),),
                                   kwargs={"browser": False, "say": said.append}, daemon=True)  # fmt: skip
         thread.start()
         while not said:
@@ -164,7 +164,7 @@ def test_every_start_has_another_token(tmp_path: Path, monkeypatch: pytest.Monke
     said: list[str] = []
     with filled(tmp_path / "r.sqlite", 1) as store:
         for _ in range(2):
-            serve(Desk(store, "ana"), browser=False, say=said.append)
+            serve(ReviewSession(store, "ana"), browser=False, say=said.append)
     tokens = re.findall(r"http://127\.0\.0\.1:\d+/([\w-]+)/", " ".join(said))
     assert len(set(tokens)) == 2
     assert min(map(len, tokens)) >= 32
@@ -172,7 +172,7 @@ def test_every_start_has_another_token(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_hosts_are_what_the_server_was_told(tmp_path: Path) -> None:
     with filled(tmp_path / "r.sqlite", 1) as store:
-        client = TestClient(application(Desk(store, "ana"), TOKEN, ["127.0.0.1:5", "localhost:5"]))
+        client = TestClient(application(ReviewSession(store, "ana"), TOKEN, ["127.0.0.1:5", "localhost:5"]))
         assert client.get(f"/{TOKEN}/", headers={"Host": "localhost:5"}).status_code == 200
         assert client.get(f"/{TOKEN}/", headers={"Host": "localhost:6"}).status_code == 421
 
@@ -195,7 +195,7 @@ def test_the_browser_is_not_started_with_the_token(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(server.webbrowser, "open", browser)
     monkeypatch.setattr(server, "has_screen", lambda: True)
     monkeypatch.setattr("uvicorn.Server.run", lambda self, sockets: None)
-    serve(Desk(filled(tmp_path / "r.sqlite", 1), "ana"), say=said.append)
+    serve(ReviewSession(filled(tmp_path / "r.sqlite", 1), "ana"), say=said.append)
     token = said[0].split("/")[3]
     (address, page, mode), *others = opened
     assert not others
@@ -210,7 +210,7 @@ def test_silent_connections_are_closed_and_others_answered(tmp_path: Path, monke
 
     monkeypatch.setattr(server, "SILENT_SECONDS", 0.5)
     said: list[str] = []
-    desk = Desk(filled(tmp_path / "r.sqlite", 1), "ana")
+    session = ReviewSession(filled(tmp_path / "r.sqlite", 1), "ana")
     stopped = threading.Event()
     original = __import__("uvicorn").Server.run
 
@@ -219,7 +219,7 @@ def test_silent_connections_are_closed_and_others_answered(tmp_path: Path, monke
         original(self, sockets)
 
     monkeypatch.setattr("uvicorn.Server.run", run)
-    thread = threading.Thread(target=lambda: serve(desk, browser=False, say=said.append), daemon=True)
+    thread = threading.Thread(target=lambda: serve(session, browser=False, say=said.append), daemon=True)
     thread.start()
     while not said:
         time.sleep(0.01)

@@ -1,13 +1,13 @@
-"""One reviewer's view of an item, and the page's actions, independent of HTTP."""
+"""One reviewer's session on a store: items as the page shows them, and its actions, independent of HTTP."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tracedistill.errors import InputError
-from tracedistill.records import Problem, Trace, Verdict
+from tracedistill.records import Problem, Trace
 from tracedistill.review import queue
 from tracedistill.review.drafts import (
     MAX_LINE,
@@ -24,9 +24,9 @@ from tracedistill.review.drafts import (
 from tracedistill.review.outcomes import decide, disagree
 from tracedistill.review.queue import Filter, ReviewProgress
 from tracedistill.review.store import ReviewStore
-from tracedistill.review.work import Status, TraceReview, change, median_seconds, undo, work_of, works_of
+from tracedistill.review.trace_review import Status, TraceReview, change, median_seconds, undo, work_of, works_of
 from tracedistill.tasks import Task, get_task
-from tracedistill.validation import Keep, Validation
+from tracedistill.validation import Keep
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,30 +47,12 @@ class Judgement:
     """One per line."""
     parts: tuple[tuple[str, LineMark], ...]
     """(part, verdict): trace, format, answer, leak."""
-    accepted: bool
-    """Whether the study's rule would accept it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Opinion:
-    """Another reviewer's decision."""
-
-    reviewer: str
-    """Reviewer."""
-    status: str
-    """Decision."""
-    comment: str
-    """Comment."""
-    lines: tuple[str, ...] | None
-    """Edited lines; None: unchanged."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sheet:
+class ItemView:
     """An item as the page shows it."""
 
-    item: int
-    """Its index."""
     trace: Trace
     """The original trace."""
     problem: Problem
@@ -78,7 +60,7 @@ class Sheet:
     task: str
     """Name of the task."""
     work: TraceReview
-    """The reviewer's work on it."""
+    """The reviewer's own edits and decision."""
     lines: tuple[str, ...]
     """The current lines."""
     original: tuple[str, ...]
@@ -86,18 +68,17 @@ class Sheet:
     answer: str | None
     """The current stated answer."""
     judgement: Judgement
-    """The verdicts."""
     gold: tuple[str, ...] | None
     """The gold as lines; None: not requested."""
     others: int
     """Number of other reviewers with a decision."""
-    opinions: tuple[Opinion, ...]
-    """Their decisions: shown after the reviewer's own, or to settle a disagreement."""
+    opinions: Mapping[str, TraceReview]
+    """Other reviewer -> decision: shown after the reviewer's own, or to settle a disagreement."""
     differs: bool
     """Whether there is an unsettled disagreement."""
 
 
-class Desk:
+class ReviewSession:
     """One reviewer's access to one store."""
 
     def __init__(
@@ -122,9 +103,9 @@ class Desk:
 
     def holds(self, item: int) -> bool:
         """Return whether there is a trace at an index."""
-        return self.store.one("SELECT 1 FROM items WHERE id = ?", item) is not None
+        return self.store.row("SELECT 1 FROM items WHERE id = ?", item) is not None
 
-    def sheet(self, item: int, unsaved: TraceReview | None = None) -> Sheet:
+    def view(self, item: int, unsaved: TraceReview | None = None) -> ItemView:
         """Return an item; `unsaved`: text shown instead of the stored one."""
         trace, name = self.store.trace(item), self.store.task_of(item)
         problem, task = self.store.problem(trace.problem_id), self.task(name)
@@ -132,10 +113,8 @@ class Desk:
         work = works.get(self.reviewer, TraceReview())
         if unsaved is not None:
             work = replace(work, lines=unsaved.lines, answer=unsaved.answer, comment=unsaved.comment)
-        others = {name: one for name, one in works.items() if name != self.reviewer and one.decided}
-        told = others if work.decided or disagree(others) else {}
-        return Sheet(
-            item=item,
+        others = {name: other for name, other in works.items() if name != self.reviewer and other.decided}
+        return ItemView(
             trace=trace,
             problem=problem,
             task=name,
@@ -146,7 +125,7 @@ class Desk:
             judgement=self._judge(task, problem, trace, work, item),
             gold=tuple(gold_lines(task, problem)) if work.saw_gold else None,
             others=len(others),
-            opinions=tuple(Opinion(name, one.status, one.comment, one.lines) for name, one in told.items()),
+            opinions=others if work.decided or disagree(others) else {},
             differs=disagree(works),
         )
 
@@ -163,28 +142,30 @@ class Desk:
         draft = edited_trace(task, trace, work, self.reviewer)
         verdict = stored or judge(task, problem, draft, self.keep, self.leaks)
 
-        def mark(one: Verdict) -> LineMark:
-            return LineMark(one.outcome, one.reason if work.saw_gold else veiled(one.reason, problem))
+        def mark(outcome: str, reason: str) -> LineMark:
+            return LineMark(outcome, reason if work.saw_gold else veiled(reason, problem))
 
-        marks = _marks(shown_lines(trace, work), draft, verdict)
-        if not work.saw_gold:
-            marks = [LineMark(one.outcome, veiled(one.reason, problem)) for one in marks]
-        parts = [("plan" if verdict.plan else "trace", mark(verdict.trace))]
-        read = bool(draft.steps) and verdict.trace.outcome != "unparsed"
-        parts.append(
-            ("format", LineMark("correct", f"read as {len(draft.steps)} steps") if read else LineMark("unparsed"))
-        )
+        lines = shown_lines(trace, work)
+        filled = [at for at, line in enumerate(lines) if line.strip()]
+        marks = [LineMark("unread") for _ in lines]
+        if len(filled) == len(draft.steps):  # as many steps were parsed as there are lines
+            by_step = {step.index: mark(step.outcome, step.reason) for step in verdict.trace.steps}
+            for index, at in enumerate(filled):
+                marks[at] = by_step.get(index, LineMark("undecided"))
+        parts = [("plan" if verdict.plan else "trace", mark(verdict.trace.outcome, verdict.trace.reason))]
+        parsed = bool(draft.steps) and verdict.trace.outcome != "unparsed"
+        count = f"{len(draft.steps)} steps parsed"
+        parts.append(("format", LineMark("correct", count) if parsed else LineMark("unparsed")))
         if draft.answer is not None:
-            parts.append(("answer", mark(verdict.answer)))
+            parts.append(("answer", mark(verdict.answer.outcome, verdict.answer.reason)))
         if verdict.leak is not None:
             outcome = "incorrect" if verdict.leak.genuine else "undecided" if verdict.leak.standing else "correct"
-            reason = verdict.leak.reason if work.saw_gold else veiled(verdict.leak.reason, problem)
-            parts.append(("leak", LineMark(outcome, reason)))
+            parts.append(("leak", mark(outcome, verdict.leak.reason)))
         if verdict.judged is not None:
-            said = verdict.judged
-            reason = f"{said.judge}: {said.reason}"
-            parts.append(("second checker", LineMark("undecided" if said.disagree else said.outcome, reason)))
-        return Judgement(tuple(marks), tuple(parts), verdict.accepted)
+            model = verdict.judged
+            outcome = "undecided" if model.disagree else model.outcome
+            parts.append(("second checker", LineMark(outcome, f"{model.judge}: {model.reason}")))
+        return Judgement(tuple(marks), tuple(parts))
 
     # ---- actions: each may raise Conflict, and then writes nothing
 
@@ -254,8 +235,11 @@ class Desk:
     def reopen(self, item: int, text: TraceReview) -> TraceReview:
         """Save the text and revoke the decision, if there is one."""
         saved = self.save(item, text, 0.0)
-        back = functools.partial(replace, status="open", settles=False)
-        return change(self.store, item, self.reviewer, saved.version, "reopen", lambda work: back(work))
+
+        def reopened(stored: TraceReview) -> TraceReview:
+            return replace(stored, status="open", settles=False)
+
+        return change(self.store, item, self.reviewer, saved.version, "reopen", reopened)
 
     def _decide(self, item: int, text: TraceReview, status: Status, seconds: float) -> TraceReview:
         # typed text first, as an action of its own: undo revokes the decision, not the words
@@ -265,21 +249,13 @@ class Desk:
     def show_gold(self, item: int, text: TraceReview, seconds: float) -> TraceReview:
         """Show the gold, and record that it was seen."""
         saved = self.save(item, text, 0.0)
-        new = functools.partial(replace, saw_gold=True)
-        return change(self.store, item, self.reviewer, saved.version, "gold", lambda work: new(work), seconds)
 
-    def undo(self, item: int, text: TraceReview) -> tuple[int, str] | None:
-        """Undo the last action; return (index, action), or None if there is none."""
+        def with_gold(stored: TraceReview) -> TraceReview:
+            return replace(stored, saw_gold=True)
+
+        return change(self.store, item, self.reviewer, saved.version, "gold", with_gold, seconds)
+
+    def undo(self, item: int, text: TraceReview) -> int | None:
+        """Undo the last action; return the index of its item, or None if there is none."""
         self.save(item, text, 0.0)
         return undo(self.store, self.reviewer, item)
-
-
-def _marks(lines: Sequence[str], draft: Trace, verdict: Validation) -> list[LineMark]:
-    """Return the verdict on each line, if as many steps were parsed as there are lines."""
-    by_step = {step.index: LineMark(step.outcome, step.reason) for step in verdict.trace.steps}
-    filled = [at for at, line in enumerate(lines) if line.strip()]
-    found = [LineMark("unread") for _ in lines]
-    if len(filled) == len(draft.steps):
-        for index, at in enumerate(filled):
-            found[at] = by_step.get(index, LineMark("undecided"))
-    return found

@@ -24,7 +24,7 @@ def fill_from_run(
     `labels`: problem id -> attribution of its failures; `teacher` and `both` make the trace suspect. Raises InputError
     if a file is missing or broken.
     """
-    blamed = None if labels is None else {one for one, label in labels.items() if label in ("teacher", "both")}
+    blamed = None if labels is None else {key for key, label in labels.items() if label in ("teacher", "both")}
     added = 0
     for teacher in teachers:
         files = [folder / "problems.jsonl", folder / "traces" / f"{teacher}.jsonl"]
@@ -36,7 +36,7 @@ def fill_from_run(
         if store.filled_from(f"teacher {teacher}") == hashed:
             continue
         wanted = {trace.problem_id for trace in read_jsonl(files[1], Trace)}
-        problems = (one for one in read_jsonl(files[0], Problem) if one.problem_id in wanted)
+        problems = (problem for problem in read_jsonl(files[0], Problem) if problem.problem_id in wanted)
         verdicts = read_jsonl(files[2], Validation)
         traces = read_jsonl(files[1], Trace)
         added += store.fill(task_name, problems, traces, verdicts, whole=teacher, blamed=blamed)
@@ -75,19 +75,19 @@ def read_labels(path: Path) -> dict[str, str]:
 
     Raises InputError that names a row without one.
     """
-    found = {}
+    labels = {}
     for number, row in read_rows(path):
         key = row.get("attempt_id", row.get("problem_id"))
         if key is None or row.get("label") is None:
             raise InputError(f"{path}, row {number}: needs the columns problem_id (or attempt_id) and label")
-        found[content(key)] = content(row["label"])
-    return found
+        labels[content(key)] = content(row["label"])
+    return labels
 
 
 def problems_of(folder: Path, wanted: Collection[str]) -> dict[str, Problem]:
     """Return a run's problems of these ids."""
-    found = (one for one in read_jsonl(folder / "problems.jsonl", Problem) if one.problem_id in wanted)
-    return {one.problem_id: one for one in found}
+    problems = read_jsonl(folder / "problems.jsonl", Problem)
+    return {problem.problem_id: problem for problem in problems if problem.problem_id in wanted}
 
 
 def _traces(task: Task, path: Path) -> Iterator[tuple[int, Trace]]:

@@ -8,10 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.review.kit import filled, trace
-from tracedistill.review.desk import Desk
 from tracedistill.review.outcomes import outcome_of, remaining, reviewed_of, revision
+from tracedistill.review.session import ReviewSession
 from tracedistill.review.store import ReviewStore
-from tracedistill.review.work import TYPING_SECONDS, Conflict, TraceReview, change, undo, work_of, works_of
+from tracedistill.review.trace_review import TYPING_SECONDS, Conflict, TraceReview, change, undo, work_of, works_of
 
 GOOD = "They pack 11*3 = 33 pens."
 SECOND = "After the loss 33-4 = 29 pens are left."
@@ -22,35 +22,35 @@ def store(tmp_path: Path) -> ReviewStore:
     return filled(tmp_path / "r.sqlite")
 
 
-def typed(desk: Desk, item: int, first: str, version: int | None = None) -> TraceReview:
+def typed(session: ReviewSession, item: int, first: str, version: int | None = None) -> TraceReview:
     """The first line typed over."""
-    work = work_of(desk.store, item, desk.reviewer)
-    lines = [first, *desk.sheet(item).lines[1:]]
-    answer = desk.sheet(item).answer
-    text = desk.text(item, work.version if version is None else version, lines, answer, work.comment)
-    return desk.type(item, text, 1.0)
+    work = work_of(session.store, item, session.reviewer)
+    lines = [first, *session.view(item).lines[1:]]
+    answer = session.view(item).answer
+    text = session.text(item, work.version if version is None else version, lines, answer, work.comment)
+    return session.type(item, text, 1.0)
 
 
-def decide(desk: Desk, item: int, how: str) -> TraceReview:
-    sheet = desk.sheet(item)
-    text = desk.text(item, sheet.work.version, sheet.lines, sheet.answer, sheet.work.comment)
-    return getattr(desk, how)(item, text, 2.0)  # type: ignore[no-any-return]
+def decide(session: ReviewSession, item: int, how: str) -> TraceReview:
+    sheet = session.view(item)
+    text = session.text(item, sheet.work.version, sheet.lines, sheet.answer, sheet.work.comment)
+    return getattr(session, how)(item, text, 2.0)  # type: ignore[no-any-return]
 
 
 # ---- one reviewer
 
 
 def test_two_tabs_the_later_is_told_and_nothing_is_lost(store: ReviewStore) -> None:
-    desk = Desk(store, "ana")
-    typed(desk, 2, GOOD, version=0)
+    session = ReviewSession(store, "ana")
+    typed(session, 2, GOOD, version=0)
     with pytest.raises(Conflict) as told:
-        typed(desk, 2, "something else", version=0)
+        typed(session, 2, "something else", version=0)
     assert told.value.stored.lines == (GOOD, SECOND)
     assert work_of(store, 2, "ana").lines == (GOOD, SECOND)
-    for act in (desk.approve, desk.reject, desk.show_gold, desk.undo):
-        stale = desk.text(2, 0, ["x"], None, "")
+    for act in (session.approve, session.reject, session.show_gold, session.undo):
+        stale = session.text(2, 0, ["x"], None, "")
         with pytest.raises(Conflict):
-            act(2, stale, *([] if act == desk.undo else [0.0]))  # type: ignore[operator]
+            act(2, stale, *([] if act == session.undo else [0.0]))  # type: ignore[operator]
     assert work_of(store, 2, "ana").lines == (GOOD, SECOND)
 
 
@@ -73,13 +73,13 @@ def test_typing_goes_on_in_one_action_until_a_pause(store: ReviewStore) -> None:
 
 
 def test_undo_goes_back_action_by_action_and_over_items(store: ReviewStore) -> None:
-    desk = Desk(store, "ana")
-    typed(desk, 2, GOOD)
-    decide(desk, 2, "approve")
+    session = ReviewSession(store, "ana")
+    typed(session, 2, GOOD)
+    decide(session, 2, "approve")
     assert work_of(store, 2, "ana").status == "edited"
-    decide(desk, 3, "reject")
-    sheet = desk.sheet(4)
-    assert desk.undo(4, desk.text(4, 0, sheet.lines, sheet.answer, "")) == (3, "rejected")
+    decide(session, 3, "reject")
+    sheet = session.view(4)
+    assert session.undo(4, session.text(4, 0, sheet.lines, sheet.answer, "")) == 3
     assert work_of(store, 3, "ana").status == "open"
     assert undo(store, "ana", 2) is not None
     assert work_of(store, 2, "ana") == replace(work_of(store, 2, "ana"), status="open", lines=(GOOD, SECOND))
@@ -89,14 +89,14 @@ def test_undo_goes_back_action_by_action_and_over_items(store: ReviewStore) -> N
 
 
 def test_that_the_gold_was_seen_is_not_undone(store: ReviewStore) -> None:
-    desk = Desk(store, "ana")
-    typed(desk, 2, GOOD)
-    sheet = desk.sheet(2)
-    desk.show_gold(2, desk.text(2, sheet.work.version, sheet.lines, sheet.answer, ""), 0.0)
+    session = ReviewSession(store, "ana")
+    typed(session, 2, GOOD)
+    sheet = session.view(2)
+    session.show_gold(2, session.text(2, sheet.work.version, sheet.lines, sheet.answer, ""), 0.0)
     assert undo(store, "ana", 2) is not None
     assert work_of(store, 2, "ana").saw_gold
-    typed(desk, 2, GOOD)
-    decide(desk, 2, "approve")
+    typed(session, 2, GOOD)
+    decide(session, 2, "approve")
     found = reviewed_of(store.path, "t")[1]
     assert found.trace is not None
     assert found.trace.oracle
@@ -104,24 +104,24 @@ def test_that_the_gold_was_seen_is_not_undone(store: ReviewStore) -> None:
 
 
 def test_an_edit_opens_a_decided_trace_again(store: ReviewStore) -> None:
-    desk = Desk(store, "ana")
-    decide(desk, 2, "approve")
+    session = ReviewSession(store, "ana")
+    decide(session, 2, "approve")
     assert work_of(store, 2, "ana").status == "approved"
-    typed(desk, 2, GOOD)
+    typed(session, 2, GOOD)
     assert work_of(store, 2, "ana").status == "open"
 
 
 def test_time_counts_until_the_decision(store: ReviewStore) -> None:
-    desk = Desk(store, "ana")
-    typed(desk, 2, GOOD)
-    typed(desk, 2, GOOD)  # nothing new but the time
-    decide(desk, 2, "approve")
+    session = ReviewSession(store, "ana")
+    typed(session, 2, GOOD)
+    typed(session, 2, GOOD)  # nothing new but the time
+    decide(session, 2, "approve")
     before = revision(store.path)
-    typed(desk, 2, GOOD)
+    typed(session, 2, GOOD)
     assert work_of(store, 2, "ana").seconds == 4.0
     assert revision(store.path) == before
     with pytest.raises(Conflict):
-        typed(desk, 2, GOOD, version=1)
+        typed(session, 2, GOOD, version=1)
 
 
 ACTIONS = st.lists(st.sampled_from(["type", "add", "delete", "up", "down", "approve", "reject", "undo"]), max_size=12)
@@ -131,23 +131,23 @@ ACTIONS = st.lists(st.sampled_from(["type", "add", "delete", "up", "down", "appr
 @given(ACTIONS)
 def test_undoing_everything_gives_the_beginning(tmp_path_factory: pytest.TempPathFactory, actions: list[str]) -> None:
     store = filled(tmp_path_factory.mktemp("undo") / "r.sqlite", 2)
-    desk = Desk(store, "ana")
+    session = ReviewSession(store, "ana")
     for number, action in enumerate(actions):
-        sheet = desk.sheet(2)
-        text = desk.text(2, sheet.work.version, sheet.lines, sheet.answer, "")
+        sheet = session.view(2)
+        text = session.text(2, sheet.work.version, sheet.lines, sheet.answer, "")
         if action == "type" and sheet.lines:
-            typed(desk, 2, f"line {number}")
+            typed(session, 2, f"line {number}")
         elif action in ("approve", "reject") and any(line.strip() for line in sheet.lines):
-            decide(desk, 2, action)
+            decide(session, 2, action)
         elif action == "undo":
             undo(store, "ana", 2)
         elif action in ("add", "delete", "up", "down"):
-            desk.arrange(2, text, action, number % 3, 0.0)
+            session.arrange(2, text, action, number % 3, 0.0)
     while undo(store, "ana", 2):
         pass
     work = work_of(store, 2, "ana")
     assert (work.status, work.lines, work.answer, work.comment) == ("open", None, None, "")
-    assert desk.sheet(2).lines == tuple(step.text for step in trace(1).steps)
+    assert session.view(2).lines == tuple(step.text for step in trace(1).steps)
     store.close()
 
 
@@ -155,28 +155,28 @@ def test_undoing_everything_gives_the_beginning(tmp_path_factory: pytest.TempPat
 
 
 def test_each_has_his_own_draft_and_the_later_is_told(store: ReviewStore) -> None:
-    ana, ben = Desk(store, "ana"), Desk(store, "ben")
+    ana, ben = ReviewSession(store, "ana"), ReviewSession(store, "ben")
     typed(ana, 2, GOOD)
     typed(ben, 2, "They pack 33 pens, 11*3 = 33.")
-    assert ben.sheet(2).opinions == ()
+    assert ben.view(2).opinions == {}
     decide(ana, 2, "approve")
-    assert (ben.sheet(2).others, ben.sheet(2).opinions) == (1, ())  # blind until he has decided himself
+    assert (ben.view(2).others, ben.view(2).opinions) == (1, {})  # blind until he has decided himself
     decide(ben, 2, "reject")
-    assert [(one.reviewer, one.status) for one in ben.sheet(2).opinions] == [("ana", "edited")]
-    assert ben.sheet(2).differs
+    assert [(name, work.status) for name, work in ben.view(2).opinions.items()] == [("ana", "edited")]
+    assert ben.view(2).differs
     assert reviewed_of(store.path, "t")[1].status == "open"
 
 
 def test_a_third_settles(store: ReviewStore) -> None:
-    ana, ben, eva = (Desk(store, name) for name in ("ana", "ben", "eva"))
+    ana, ben, eva = (ReviewSession(store, name) for name in ("ana", "ben", "eva"))
     decide(ana, 2, "approve")
     typed(ben, 2, GOOD)
     decide(ben, 2, "approve")
-    assert [one.reviewer for one in eva.sheet(2).opinions] == ["ana", "ben"]
+    assert list(eva.view(2).opinions) == ["ana", "ben"]
     decide(eva, 2, "reject")
     assert work_of(store, 2, "eva").settles
     assert reviewed_of(store.path, "t")[1].status == "rejected"
-    assert not eva.sheet(2).differs
+    assert not eva.view(2).differs
 
 
 @pytest.mark.parametrize(
@@ -217,13 +217,13 @@ def test_without_a_store(tmp_path: Path) -> None:
 
 def test_the_revision_follows_what_is_returned(store: ReviewStore) -> None:
     seen = {revision(store.path)}
-    desk = Desk(store, "ana")
+    session = ReviewSession(store, "ana")
     for act in (
-        lambda: decide(desk, 1, "approve"),
-        lambda: typed(desk, 2, GOOD),
-        lambda: decide(desk, 2, "approve"),
-        lambda: decide(desk, 2, "reject"),
-        lambda: decide(Desk(store, "ben"), 1, "reject"),
+        lambda: decide(session, 1, "approve"),
+        lambda: typed(session, 2, GOOD),
+        lambda: decide(session, 2, "approve"),
+        lambda: decide(session, 2, "reject"),
+        lambda: decide(ReviewSession(store, "ben"), 1, "reject"),
     ):
         before = reviewed_of(store.path, "t")
         act()
@@ -236,9 +236,9 @@ def test_the_revision_follows_what_is_returned(store: ReviewStore) -> None:
 
 
 def test_an_edited_trace_is_a_new_one_under_its_teacher(store: ReviewStore) -> None:
-    desk = Desk(store, "ana")
-    typed(desk, 2, GOOD)
-    decide(desk, 2, "approve")
+    session = ReviewSession(store, "ana")
+    typed(session, 2, GOOD)
+    decide(session, 2, "approve")
     found = reviewed_of(store.path, "t")
     edited, untouched = found[1].trace, found[0]
     assert (untouched.status, untouched.trace) == ("open", None)
@@ -249,16 +249,16 @@ def test_an_edited_trace_is_a_new_one_under_its_teacher(store: ReviewStore) -> N
     assert edited.trace_id != trace(1).trace_id
     assert [step.text for step in edited.steps] == [GOOD, SECOND]
     assert edited.meta == {"source": "human", "reviewer": "ana", "seconds": 3.0, "saw_gold": False}
-    decide(desk, 1, "approve")
+    decide(session, 1, "approve")
     assert reviewed_of(store.path, "t")[0].trace == trace(0)
 
 
 def test_what_remains_of_a_sample(store: ReviewStore) -> None:
     assert [remaining(store.path, "t", n, 7) for n in (0, 3, 50)] == [6, 3, 6]
-    desk = Desk(store, "ana")
+    session = ReviewSession(store, "ana")
     for item in range(1, 7):
-        decide(desk, item, "approve")
+        decide(session, item, "approve")
     assert [remaining(store.path, "t", n, 7) for n in (0, 3)] == [0, 0]
-    decide(Desk(store, "ben"), 1, "reject")
+    decide(ReviewSession(store, "ben"), 1, "reject")
     assert remaining(store.path, "t", 0, 7) == 1
     assert works_of(store, 1).keys() == {"ana", "ben"}
