@@ -10,7 +10,7 @@ from tests.test_layers import LIGHT, loaded_by
 from tracedistill.cli import build_parser, main
 from tracedistill.cli.arguments import changes_recipe
 from tracedistill.cli.ask import _print_reply
-from tracedistill.tools.ask import Reply
+from tracedistill.tools.conversation import Reply
 
 COMMANDS = {
     "dataset": ("RECIPE", "--out", "--push", "--private"),

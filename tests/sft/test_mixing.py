@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tracedistill.report.reader import record_of
 
 from tests.pipeline.test_arms import arithmetic_study, rows
 from tests.report_kit import arm, report
@@ -18,9 +19,8 @@ from tracedistill.errors import InputError
 from tracedistill.recipes import load
 from tracedistill.report.findings import limits
 from tracedistill.report.records import TraceFacts
-from tracedistill.report.stored import record_of
 from tracedistill.sft.examples import assign_mix
-from tracedistill.tools.export.origin import arm_facts, arm_lines, teachers_of
+from tracedistill.tools.export.origin import arm_blocks, arm_facts, teachers_of
 from tracedistill.tools.open_study import open_study
 
 ARMS: dict[str, Any] = {
@@ -80,7 +80,7 @@ def test_rows_are_those_of_the_arms_that_are_mixed(tmp_path: Path) -> None:
 
 
 def test_what_is_said_of_mixes(tmp_path: Path) -> None:
-    """The card and the page speak of the arm's own rows, and of all traces as those of whoever made them."""
+    """The card and the page speak of the arm's own rows, and of all traces as those from any arm."""
     loaded = pipeline.load(
         arithmetic_study(tmp_path, arms={**ARMS, "none-left": {"tune": "correct", "mix": {"answers": 1.0}}})
     )
@@ -92,12 +92,12 @@ def test_what_is_said_of_mixes(tmp_path: Path) -> None:
     ]
     assert "measured" not in assembly["none-left"]
     opened = open_study(loaded.recipe)
-    cards = {name: "\n".join(arm_lines(arm_facts(opened, name))) for name in assembly}
+    cards = {name: "\n".join(arm_blocks(arm_facts(opened, name))) for name in assembly}
     n = assembly["right"]["rows"]
     assert f"{n - n // 2} of `half`, {n // 2} of `answers`" in cards["half"] or n % 2
     assert "Rows of `half` itself: traces of teacher `rules`; intervention `correct`" in cards["half"]
     assert "Rows of `three` itself: answers alone" in cards["three"]
-    assert f"Of all {assembly['three']['traces']} traces, whoever made them" in cards["three"]
+    assert f"Of all {assembly['three']['traces']} traces, from any arm" in cards["three"]
     assert "teacher" not in cards["none-left"], "it has no row of its own"
     assert "traces" not in cards["none-left"]
     assert teachers_of(opened, "three") == ["rules"]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tracedistill.report.reader import read_report
 
 from tests.conftest import DATA
 from tests.run_folders import TASK, problems_of, right, write_run, wrong
@@ -15,7 +16,6 @@ from tracedistill.errors import InputError
 from tracedistill.files import file_hash
 from tracedistill.report import write_view
 from tracedistill.report.runs import view_of_folder
-from tracedistill.report.stored import read_report
 from tracedistill.tools import import_outputs as importing
 from tracedistill.tools.import_outputs import ColumnNames, import_outputs
 

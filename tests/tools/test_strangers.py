@@ -23,7 +23,7 @@ from tracedistill.files import read_jsonl
 from tracedistill.pipeline import load
 from tracedistill.records import Problem
 from tracedistill.tasks import Source, get_task
-from tracedistill.tools.init.guessing import guess
+from tracedistill.tools.init.columns import guess
 
 N = 30
 Rows = list[dict[str, Any]]

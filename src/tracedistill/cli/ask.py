@@ -14,7 +14,7 @@ from tracedistill.shown import say
 from tracedistill.waiting import waiting
 
 if TYPE_CHECKING:
-    from tracedistill.tools.ask import Conversation, Reply
+    from tracedistill.tools.conversation import Conversation, Reply
 
 
 EXAMPLES = (
@@ -56,7 +56,7 @@ def add(commands: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the subcommand; return its exit code."""
     from tracedistill.pipeline.launched import quiet_libraries
-    from tracedistill.tools.ask import Conversation, Question, context_of
+    from tracedistill.tools.conversation import Conversation, Question, context_of
     from tracedistill.tools.open_study import open_study
 
     overrides = [word for word in args.words if changes_recipe(word)]
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _converse(talk: Conversation, context: tuple[str, ...], choices: Sequence[str], as_json: bool) -> None:
     """Answer questions from the terminal, or from the lines of stdin."""
-    from tracedistill.tools.ask import Question
+    from tracedistill.tools.conversation import Question
 
     person = sys.stdin.isatty()
     for line in _lines(person):

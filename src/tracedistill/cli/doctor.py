@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the subcommand; return its exit code."""
     from tracedistill.forecast.calibration import this_machine
     from tracedistill.tools.doctor.machine import findings_of, look
-    from tracedistill.tools.doctor.needs import needs_of
+    from tracedistill.tools.doctor.requirements import needs_of
 
     overrides = tuple(word for word in args.words if changes_recipe(word))
     recipes = [Path(word) for word in args.words if word not in overrides]

@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         return make_stage(args)
     if overrides:
         raise InputError(f"{overrides[0]}: overrides a recipe key, but a run folder is reported as it is")
-    from tracedistill.report.folders import report_folders
+    from tracedistill.report.run_folders import report_folders
     from tracedistill.report.terminal import print_report
 
     with waiting("counting, and writing the page"):

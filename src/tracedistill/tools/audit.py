@@ -21,9 +21,7 @@ class SplitAudit:
     """One split of one task."""
 
     task: str
-    """Task name."""
     split: str
-    """Split name."""
     n: int
     """Problems in it."""
     listed: dict[str, list[str]]
@@ -39,8 +37,8 @@ class SplitAudit:
 
     @property
     def kinds(self) -> dict[str, int]:
-        """Findings counted by their first words, the most frequent first."""
-        kinds = Counter(kind_of(found) for reasons in self.listed.values() for found in reasons)
+        """Errors counted by their first words, the most frequent first."""
+        kinds = Counter(kind_of(error) for errors in self.listed.values() for error in errors)
         return dict(kinds.most_common())
 
 
@@ -59,7 +57,7 @@ def audit_task(name: str, data_dir: Path | None) -> list[SplitAudit]:
                 task=name,
                 split=split,
                 n=len(problems),
-                listed={problem.problem_id: found for problem in problems if (found := task.audit(problem))},
+                listed={problem.problem_id: errors for problem in problems if (errors := task.audit(problem))},
                 with_steps=len(gold),
                 answer_in_trace=sum(task.answer_in_trace(problem, problem.gold_steps) for problem in gold),
                 duplicates=len(duplicates(problems)),
@@ -93,22 +91,22 @@ def audit_page(audits: list[SplitAudit], shown: int = 40) -> str:
         lines += ["", f"## {audit.task}, {audit.split}: {len(audit.listed)} of {audit.n} listed", ""]
         for kind, count in audit.kinds.items():
             rows = [
-                (problem_id, found)
-                for problem_id, reasons in audit.listed.items()
-                for found in reasons
-                if kind_of(found) == kind
+                (problem_id, error)
+                for problem_id, errors in audit.listed.items()
+                for error in errors
+                if kind_of(error) == kind
             ]
             lines += [f"### {kind} ({count})", ""]
-            lines += [f"- `{problem_id}`: {_one_line(found)}" for problem_id, found in rows[:shown]]
+            lines += [f"- `{problem_id}`: {_one_line(error)}" for problem_id, error in rows[:shown]]
             if len(rows) > shown:
                 lines += [f"- and {len(rows) - shown} more: {', '.join(problem_id for problem_id, _ in rows[shown:])}"]
             lines.append("")
     return "\n".join(lines).rstrip() + "\n"
 
 
-def kind_of(found: str) -> str:
-    """Return a finding without the numbers and names that vary between problems."""
-    return _NUMBERS.sub("N", found.split(":")[0])
+def kind_of(error: str) -> str:
+    """Return an error without the numbers and names that vary between problems."""
+    return _NUMBERS.sub("N", error.split(":")[0])
 
 
 def _one_line(text: str) -> str:

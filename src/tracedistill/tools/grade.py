@@ -1,4 +1,4 @@
-"""Anyone's outputs judged: rows joined to a task's problems by id, or with the gold in the row.
+"""Judge outputs of any model: rows are joined to a task's problems by id, or have the gold in the row.
 
 python:  summary = grade(Path("outputs.jsonl"), "gsm8k", data_dir=Path("data"), out=Path("verdicts.jsonl"))
 shell:   tracedistill grade outputs.jsonl --task gsm8k --data-dir data --out verdicts.jsonl --summary summary.json
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from tracedistill import stats
 from tracedistill.answers import UNREAD_ANSWER, UNREAD_GOLD
@@ -153,8 +153,8 @@ def grade(
     """
     if cores is not None and cores < 1:
         raise InputError(f"--cores {cores}: must be at least 1; leave it out for all cores")
-    for given in (each for each in (out, summary) if each is not None):
-        check_output(given, path)
+    for target in filter(None, (out, summary)):
+        check_output(target, path)
     if out is not None and summary is not None:
         check_output(summary, out)
     task = get_task(task_name)
@@ -165,7 +165,8 @@ def grade(
     agreement = _Agreement(second) if second else None
     with atomic(out) if out else nullcontext() as stream:
         for graded, group in _graded(job, cores):
-            _put(stream, graded)
+            if stream is not None:
+                stream.write(dumps(graded.line()) + "\n")
             for tally in (whole, groups.setdefault(group, Tally())) if by else (whole,):
                 tally.add(graded)
             if keeps:
@@ -191,31 +192,18 @@ def grade(
     return figures
 
 
-def _put(stream: TextIO | None, graded: Graded) -> None:
-    if stream is not None:
-        stream.write(dumps(graded.line()) + "\n")
-
-
 @dataclass(frozen=True, slots=True)
 class GradeJob:
-    """The judging of rows, for any process."""
+    """Judges rows in any process; its fields are the arguments of `grade`."""
 
     path: Path
-    """File of the rows, for messages."""
     task: str
-    """Name of the task."""
     policy: Policy
-    """How answers are judged."""
     data_dir: Path | None
-    """Folder of the task's problems."""
     problem_field: str
-    """Column of the problem's id."""
     gold_field: str
-    """Column of the gold answer."""
     text_field: str
-    """Column of the output."""
     by: tuple[str, ...]
-    """Columns to group rows by."""
 
     def open(self) -> Callable[[Sequence[tuple[int, Row]]], list[tuple[Graded, tuple[str, ...]]]]:
         """Load the task; its problems are read on demand."""
@@ -236,31 +224,29 @@ def _graded(job: GradeJob, cores: int | None) -> Iterator[tuple[Graded, tuple[st
     compute, rows = choose_compute("local", cores), read_rows(job.path)
     try:
         while block := list(itertools.islice(rows, BLOCK)):
-            for some in compute.map(job, chunks(block)):
-                yield from some
+            for graded in compute.map(job, chunks(block)):
+                yield from graded
     finally:
         compute.close()
 
 
 def _grade_row(task: Task, problems: KnownProblems, job: GradeJob, number: int, row: Row) -> Graded:
-    path, text_field, gold_field, problem_field = job.path, job.text_field, job.gold_field, job.problem_field
-    if not isinstance(row.get(text_field), str):
-        has = ", ".join(map(str, row))
+    if not isinstance(row.get(job.text_field), str):
+        columns = ", ".join(map(str, row))
         raise InputError(
-            f"{path}, row {number}: no text in column '{text_field}'; it has: {has}; name it with --text-field"
+            f"{job.path}, row {number}: no text in column '{job.text_field}'; it has: {columns}; name it with "
+            "--text-field"
         )
-    text = row[text_field]
-    problem_id = "" if row.get(problem_field) is None else content(row[problem_field])
+    text = row[job.text_field]
+    problem_id = "" if row.get(job.problem_field) is None else content(row[job.problem_field])
     # without data_dir the hub is only used if the row has no gold of its own
-    asks = problem_id and (problems.data_dir is not None or row.get(gold_field) is None)
-    problem = problems.find(problem_id) if asks else None
-    known = problem is not None
-    if problem is None:
-        problem = problem_of(task, row, problem_id or f"row-{number}", gold_field)
+    look_up = problem_id and (problems.data_dir is not None or row.get(job.gold_field) is None)
+    known = problems.find(problem_id) if look_up else None
+    problem = known or problem_of(task, row, problem_id or f"row-{number}", job.gold_field)
     row_id = content(row["id"]) if row.get("id") is not None else problem.problem_id
-    if not problem.answers and not known:
-        why = f"problem '{problem_id}' is unknown" if problem_id else f"no column '{problem_field}'"
-        nothing = Verdict("ungradable", reason=f"row {number}: {why} and column '{gold_field}' has no gold")
+    if not problem.answers and known is None:
+        why = f"problem '{problem_id}' is unknown" if problem_id else f"no column '{job.problem_field}'"
+        nothing = Verdict("ungradable", reason=f"row {number}: {why} and column '{job.gold_field}' has no gold")
         return Graded(
             row_id, problem, text, AnswerVerdicts(nothing, nothing, nothing), Verdict("none", reason="no gold")
         )

@@ -1,4 +1,4 @@
-"""Anyone's outputs as an arm's attempts in a run folder, judged by the same judges as a study's.
+"""Import outputs of any model as an arm's attempts in a run folder, judged by the same judges as a study's.
 
 python:  import_outputs(Path("outputs.jsonl"), "gsm8k", "theirs", Path("runs/theirs"), data_dir=Path("data"))
 shell:   tracedistill import outputs.jsonl --task gsm8k --arm theirs --run-dir runs/theirs --data-dir data
@@ -73,7 +73,6 @@ class ImportedArm:
     source: str
     """Name of the file."""
     sha256: str
-    """Hash of the file."""
     policy: Policy
     """Answer metric."""
     rows: int = 0
@@ -122,17 +121,17 @@ def import_outputs(
     columns, where = columns or ColumnNames(), dict(where or {})
     task = get_task(task_name)
     with _held(run_dir):
-        run = _RunFolder(run_dir, task, task_name, policy, data_dir)
+        run = _ImportFolder(run_dir, task, task_name, policy, data_dir)
         run.check(arm, path, over=over)
-        found = ImportedArm(path.name, "", policy, where=where, student=student, columns=to_json(columns))
-        attempts = [*_attempts(path, run, arm, columns, where, found)]
+        entry = ImportedArm(path.name, "", policy, where=where, student=student, columns=to_json(columns))
+        attempts = [*_attempts(path, run, arm, columns, where, entry)]
         if not attempts:
-            refused = f", {found.refused} refused ({found.refused_rows[0]})" if found.refused else ""
-            raise InputError(f"{path}: no row for arm {arm}: {found.skipped} left out by --where{refused}")
-        found.sha256 = file_hash(path)
-        found.rows, found.problems = len(attempts), len({attempt.problem_id for attempt in attempts})
-        run.keep(arm, attempts, found)
-    return found
+            refused = f", {entry.refused} refused ({entry.refused_rows[0]})" if entry.refused else ""
+            raise InputError(f"{path}: no row for arm {arm}: {entry.skipped} left out by --where{refused}")
+        entry.sha256 = file_hash(path)
+        entry.rows, entry.problems = len(attempts), len({attempt.problem_id for attempt in attempts})
+        run.keep(arm, attempts, entry)
+    return entry
 
 
 @contextmanager
@@ -161,7 +160,7 @@ def _is_bare(folder: Path) -> bool:
     return all(child.name in (LOCK, f".{IMPORTED}.partial") for child in folder.iterdir())
 
 
-class _RunFolder:
+class _ImportFolder:
     """A run folder that accepts imports: a study's, or one of imports alone."""
 
     def __init__(self, folder: Path, task: Task, task_name: str, policy: Policy, data_dir: Path | None) -> None:
@@ -201,12 +200,12 @@ class _RunFolder:
                 f"--policy {self.policy}: the study in {self.folder} is judged by the default metric; import into a "
                 "--run-dir of its own"
             )
-        others = {name: entry["policy"] for name, entry in self.entries["arms"].items() if name != arm}
+        others = {name: other["policy"] for name, other in self.entries["arms"].items() if name != arm}
         differing = next((name for name, used in others.items() if used != self.policy), None)
         if differing is not None:
             raise InputError(
-                f"--policy {self.policy}: arm '{differing}' in {self.folder} is judged by {others[differing]}; one "
-                "run, one metric: give another --run-dir"
+                f"--policy {self.policy}: arm '{differing}' in {self.folder} is judged by {others[differing]}; a run "
+                "has one metric, so give another --run-dir"
             )
 
     def problem(self, row: Row, problem_id: str, gold: str, place: str) -> Problem | None:
@@ -217,17 +216,17 @@ class _RunFolder:
         own = row.get(gold) is not None
         if here is None or (own and self.data_dir is None):
             # as in `grade`: without data_dir the hub is only used if the row has no gold of its own
-            asked = self.known.find(problem_id) if self.data_dir is not None or not own else None
-            found = asked or problem_of(self.task, row, problem_id, gold)
-            if here is not None and found.answers != here.answers:
+            looked_up = self.known.find(problem_id) if self.data_dir is not None or not own else None
+            other = looked_up or problem_of(self.task, row, problem_id, gold)
+            if here is not None and other.answers != here.answers:
                 raise InputError(
-                    f"{place}: gold {_brief(found.answers)} of problem '{problem_id}' differs from "
+                    f"{place}: gold {_brief(other.answers)} of problem '{problem_id}' differs from "
                     f"{_brief(here.answers)} in {self.folder / 'problems.jsonl'}: an id must be one problem; join with "
                     "--data-dir, or choose another --run-dir"
                 )
-        return self.problems.setdefault(problem_id, here or found)
+        return self.problems.setdefault(problem_id, here or other)
 
-    def keep(self, arm: str, attempts: Sequence[Attempt], found: ImportedArm) -> None:
+    def keep(self, arm: str, attempts: Sequence[Attempt], entry: ImportedArm) -> None:
         """Judge and write; the entry comes last, so that an interrupted import is no arm and can be repeated."""
         others = [name for name in self.entries.pop(BEGUN, []) if name != arm]
         write_json(self.folder / IMPORTED, {**self.entries, BEGUN: [*others, arm]})
@@ -236,7 +235,7 @@ class _RunFolder:
         write_jsonl(self.folder / "attempts" / f"{arm}.jsonl", (self._judged(attempt) for attempt in attempts))
         if others:
             self.entries[BEGUN] = others
-        self.entries["arms"][arm] = to_json(found, defaults=True)
+        self.entries["arms"][arm] = to_json(entry, defaults=True)
         write_json(self.folder / IMPORTED, self.entries)
 
     def _judged(self, attempt: Attempt) -> dict[str, Any]:
@@ -261,7 +260,7 @@ class _RunFolder:
 
 
 def _attempts(
-    path: Path, run: _RunFolder, arm: str, columns: ColumnNames, where: Mapping[str, str], found: ImportedArm
+    path: Path, run: _ImportFolder, arm: str, columns: ColumnNames, where: Mapping[str, str], entry: ImportedArm
 ) -> Iterator[Attempt]:
     """Yield rows as attempts in file order, and count those refused, skipped or empty."""
     first: Row = {}
@@ -275,7 +274,7 @@ def _attempts(
         if missing is not None:
             raise InputError(f"{place}: no column '{missing}', which --where names; it has: {', '.join(row)}")
         if any(content(row[column]) != value for column, value in where.items()):
-            found.skipped += 1
+            entry.skipped += 1
             continue
         if row.get(columns.problem) in (None, ""):
             raise InputError(
@@ -284,13 +283,13 @@ def _attempts(
             )
         problem_id = content(row[columns.problem])
         if run.problem(row, problem_id, columns.gold, place) is None:
-            found.refused += 1
-            if len(found.refused_rows) < ROWS_NAMED:
-                found.refused_rows.append(f"row {number}: problem '{problem_id}' is not a test problem of the study")
+            entry.refused += 1
+            if len(entry.refused_rows) < ROWS_NAMED:
+                entry.refused_rows.append(f"row {number}: problem '{problem_id}' is not a test problem of the study")
             continue
         any_text = any_text or columns.text in row
         text = _text(row, columns.text, place)
-        found.empty += not text
+        entry.empty += not text
         seed = _whole(row, columns.seed, place) or 0
         sample = _whole(row, columns.sample, place)
         if sample is None:
@@ -306,7 +305,7 @@ def _attempts(
             attempt_id=f"{arm}{f'.seed{seed}' if seed else ''}/{problem_id}/{sample}",
             problem_id=problem_id,
             arm=arm,
-            student=found.student or "",
+            student=entry.student or "",
             text=text,
             finish=_finish(row, columns.finish, place),
             tokens_in=_whole(row, columns.tokens_in, place) or 0,
@@ -315,7 +314,7 @@ def _attempts(
             sample=sample,
             seed=seed,
         )
-    if first and not any_text and not found.refused and found.skipped == 0:
+    if first and not any_text and not entry.refused and entry.skipped == 0:
         raise InputError(f"{path}: no column '{columns.text}'; it has: {', '.join(first)}; name it with --text-field")
 
 
@@ -350,7 +349,7 @@ def _number(row: Row, column: str, place: str) -> float | None:
         number = math.nan
     if isinstance(value, bool) or not math.isfinite(number) or number < 0:
         raise InputError(
-            f"{place}: column '{column}' holds {value!r}, not a number >= 0; fix it or name another column"
+            f"{place}: column '{column}' contains {value!r}, not a number >= 0; fix it or name another column"
         )
     return number
 
@@ -360,7 +359,7 @@ def _whole(row: Row, column: str, place: str) -> int | None:
     if number is None:
         return None
     if number != int(number) or number >= 2**31:
-        raise InputError(f"{place}: column '{column}' holds {row[column]!r}, not a whole number that fits")
+        raise InputError(f"{place}: column '{column}' contains {row[column]!r}, not a whole number that fits")
     return int(number)
 
 

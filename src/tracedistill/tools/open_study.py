@@ -105,7 +105,7 @@ def open_study(target: str | Path, overrides: Sequence[str] = (), stage: str | N
 
 def _study_of(folder: Path) -> Study:
     """Return the study of a run folder from its newest manifest; the folder may have been moved."""
-    manifests = [each for each in manifests_of(folder).values() if "recipe" in each]
+    manifests = [manifest for manifest in manifests_of(folder).values() if "recipe" in manifest]
     if not manifests:
         raise InputError(f"{folder}: not a study's run folder: none of its manifests contains a recipe")
     newest = max(manifests, key=_written)

@@ -23,7 +23,7 @@ from tracedistill.forecast.estimates import Device
 from tracedistill.tools.doctor import machine as machines
 from tracedistill.tools.doctor.findings import CheckResult, gigabytes
 from tracedistill.tools.doctor.machine import Gpu, Machine, findings_of, key_is_set, look
-from tracedistill.tools.doctor.needs import duration, needs_of
+from tracedistill.tools.doctor.requirements import duration, needs_of
 
 LAPTOP = Machine(cores=4, memory=16e9, available=12e9, disk=100e9, gpus=(), hub="")
 OFFLINE = Machine(cores=4, memory=16e9, available=12e9, disk=100e9, gpus=(), hub="no route")
@@ -272,7 +272,7 @@ def test_more_memory_than_there_is(recipe: Recipe) -> None:
 def test_where_weights_come_from(
     recipe: Recipe, model: str, machine: Machine, state: str, told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tracedistill.tools.doctor.needs.installed", lambda name: None)
+    monkeypatch.setattr("tracedistill.tools.doctor.requirements.installed", lambda name: None)
     first = needs(recipe(students={"s": {"model": model}}, arms={"standard": {}}), machine)["student s"][0]
     assert first.state == state
     assert told in first.text
@@ -292,7 +292,7 @@ def test_sizes_that_nobody_knows(recipe: Recipe) -> None:
 
 
 def test_libraries_and_dtypes_that_a_student_wants(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tracedistill.tools.doctor.needs.installed", lambda name: None)
+    monkeypatch.setattr("tracedistill.tools.doctor.requirements.installed", lambda name: None)
     quantised = recipe(students={"s": {"model": "owner/model", "quantization": "nf4"}}, tracking="wandb")
     assert "tracedistill[bitsandbytes]" in needs(quantised)["student s"][1].text
     assert "tracedistill[wandb]" in needs(quantised)["tracking"][0].text
@@ -325,10 +325,10 @@ def test_a_tracker_is_asked_for_as_a_run_does(recipe: Recipe, monkeypatch: pytes
     def refuse(name: str) -> None:
         raise InputError(f"tracking: {name} has no key here")
 
-    monkeypatch.setattr("tracedistill.tools.doctor.needs.installed", lambda name: "1.0")
-    monkeypatch.setattr("tracedistill.tools.doctor.needs.check_tracker", lambda name: None)
+    monkeypatch.setattr("tracedistill.tools.doctor.requirements.installed", lambda name: "1.0")
+    monkeypatch.setattr("tracedistill.tools.doctor.requirements.check_tracker", lambda name: None)
     assert needs(recipe(tracking=tracker))["tracking"] == [CheckResult("tracking", "ok", tracker)]
-    monkeypatch.setattr("tracedistill.tools.doctor.needs.check_tracker", refuse)
+    monkeypatch.setattr("tracedistill.tools.doctor.requirements.check_tracker", refuse)
     assert needs(recipe(tracking=tracker))["tracking"] == [CheckResult("tracking", "bad", f"{tracker} has no key here")]
     assert "tracking" not in needs(recipe())
 

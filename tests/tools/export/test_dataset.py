@@ -180,8 +180,8 @@ def test_the_card_says_where_the_rows_are_from(folder: Path) -> None:
     assert "Saw the gold: no." in card
     assert "validation.keep: correct" in card
     assert "Changed: class of every trace" in card
-    assert "Answers alone: the completions contain no trace." in card
-    assert "Two rows per problem: the answer behind `[label]`" in card
+    assert "Answers alone; the completions contain no trace." in card
+    assert "Two rows per problem: the answer after the prefix `[label]`" in card
     assert "Seed 0" in card
     assert "Not counted" in card  # no preflight yet
 

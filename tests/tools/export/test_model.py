@@ -22,7 +22,7 @@ from tracedistill.pipeline.graph import upstream
 from tracedistill.pipeline.making import make_nodes
 from tracedistill.pipeline.nodes import Graph
 from tracedistill.records import Attempt
-from tracedistill.tools.ask import Conversation
+from tracedistill.tools.conversation import Conversation
 from tracedistill.tools.export import weights
 from tracedistill.tools.export.model import ExportChoice, export_model
 from tracedistill.tools.open_study import open_study
@@ -188,7 +188,7 @@ def test_the_card_and_the_manifest_tell_where_it_is_from(place: Path, tmp_path: 
     assert parity["places"] > 0
     assert parity["largest_logit_drift"] < 1e-3
     assert "Greedy answers to 6 validation prompts" in card
-    assert "against the adapter kept apart on float32 weights" in card
+    assert "with the separate adapter on float32 weights" in card
     report = read_json(place / "run" / "report.json")
     for arm in report["arms"]:
         assert f"| {arm['name']}" in card
@@ -230,7 +230,7 @@ def test_a_merge_that_changes_verdicts_is_refused(
     command = ["export", str(place / "run"), "--arm", "correct", "--merge", "--out", str(tmp_path / "out")]
     assert main(command) == 2
     told = capsys.readouterr().err
-    assert re.search(r"gives [1-6] of 6 answers a different verdict from the adapter on float32 weights", told)
+    assert re.search(r"gives [1-6] of 6 answers another verdict than the adapter on float32 weights", told)
     assert "--force" in told
     assert list(tmp_path.iterdir()) == []
 
@@ -246,7 +246,7 @@ def test_the_tolerance_is_the_recipes(
     place: Path, tmp_path: Path, spoilt: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tracedistill.tasks.babi.task.Babi.judge_answer", _by_length)
-    with pytest.raises(InputError, match="a different verdict"):
+    with pytest.raises(InputError, match="another verdict"):
         export(place / "run", tmp_path / "out", merge=True)
     opened = open_study(place / "study.yaml", ["evaluation.parity_limit=0.99"])
     made = export_model(opened, ExportChoice("correct", merge=True), tmp_path / "out")
@@ -277,7 +277,7 @@ def test_a_4_bit_student_is_merged_unquantised_and_checked_against_4_bit(place: 
         open_study(loaded.study.folder), ExportChoice("correct", merge=True, force=True, sample=3), tmp_path / "out"
     )
     assert made.parity is not None
-    assert made.parity["against"] == "the adapter kept apart on 4-bit (nf4) weights"
+    assert made.parity["against"] == "the separate adapter on 4-bit (nf4) weights"
     assert made.parity["n"] == 3
     assert made.parity["largest_logit_drift"] > 1e-3, "4-bit weights are others"
     assert "quantization_config" not in read_json(tmp_path / "out" / "config.json")

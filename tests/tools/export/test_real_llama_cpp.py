@@ -15,7 +15,7 @@ import pytest
 
 from tests import architectures, tiny
 from tracedistill.recipes import StudentConfig
-from tracedistill.tools.export.loaders import loader_notes
+from tracedistill.tools.export.loader_rules import loader_notes
 from tracedistill.tools.export.weights import write_adapter
 
 pytestmark = pytest.mark.slow

@@ -1,5 +1,5 @@
-"""What this machine has, and what a recipe would need of it: looked at, never changed; seconds, and no model loaded.
+"""Check this machine, and what a recipe needs of it, in seconds; nothing is changed and no model is loaded.
 
-machine  cores, memory, disk, GPU, versions, hub, keys by name, browser
-needs    a recipe's weights, memory, time, data, keys and hardware, held against that
+machine       cores, memory, disk, GPU, versions, hub, keys by name, browser
+requirements  weights, memory, time, data, keys and hardware of a recipe, compared with the machine
 """

@@ -1,4 +1,4 @@
-"""Markdown with a YAML head, as hubs read it; data cannot break out of its place."""
+"""Cards: Markdown with a YAML head, as hubs read it. Data is escaped, so that it cannot add markup."""
 
 from __future__ import annotations
 
@@ -13,24 +13,23 @@ CUT = 1500
 """Most characters of a text on a card."""
 
 
-def front_matter(values: Mapping[str, Any]) -> str:
-    """Write the YAML head of a card."""
-    return f"---\n{yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)}---\n"
-
-
-def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
-    """Write the lines of a Markdown table; none if there are no rows."""
+def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Write a Markdown table; empty if there are no rows."""
     body = [f"| {' | '.join(markdown_cell(cell) for cell in row)} |" for row in rows]
     if not body:
-        return []
-    return [f"| {' | '.join(map(markdown_cell, heads))} |", "|" + "---|" * len(heads), *body, ""]
+        return ""
+    return "\n".join([f"| {' | '.join(map(markdown_cell, heads))} |", "|" + "---|" * len(heads), *body])
 
 
-def fenced(text: str, language: str = "text") -> list[str]:
+def fenced(text: str, language: str = "text") -> str:
     """Write the text as a code block that its backticks cannot close; code is never cut."""
     cut = len(text) > CUT and language == "text"
-    excerpt = f"{text[:CUT]} [... {len(text) - CUT} more characters]" if cut else text
-    return [markdown_block(excerpt, language), ""]
+    return markdown_block(f"{text[:CUT]} [... {len(text) - CUT} more characters]" if cut else text, language)
+
+
+def bullets(items: Iterable[str]) -> str:
+    """Write a Markdown list; empty if there are no items."""
+    return "\n".join(f"- {item}" for item in items)
 
 
 def percent(part: int, whole: int) -> str:
@@ -43,7 +42,8 @@ def counted(n: int, what: str) -> str:
     return f"{n} {what}{'' if n == 1 else 's'}"
 
 
-def page(head: Mapping[str, Any], lines: Iterable[str]) -> str:
-    """Write the whole card."""
-    text = visible("\n".join(lines))
-    return f"{front_matter(head)}\n{text.rstrip()}\n"
+def page(head: Mapping[str, Any], blocks: Iterable[str]) -> str:
+    """Write the whole card: its YAML head, then the blocks (headings, paragraphs, tables) with blank lines between."""
+    front_matter = yaml.safe_dump(dict(head), sort_keys=False, allow_unicode=True)
+    text = visible("\n\n".join(filter(None, blocks)))
+    return f"---\n{front_matter}---\n\n{text}\n"

@@ -14,17 +14,17 @@ from typing import Any
 from tracedistill.errors import InputError
 from tracedistill.files import atomic, read_json, read_jsonl
 from tracedistill.records import Example
-from tracedistill.tools.export.card import counted, fenced, page, table
+from tracedistill.tools.export.card import bullets, counted, fenced, page, table
 from tracedistill.tools.export.folder import CARD, new_folder, seal
 from tracedistill.tools.export.licences import UNKNOWN
 from tracedistill.tools.export.origin import (
+    arm_blocks,
     arm_facts,
-    arm_lines,
     made_with,
+    source_blocks,
     source_facts,
-    source_lines,
+    teacher_blocks,
     teacher_facts,
-    teacher_lines,
     teachers_of,
 )
 from tracedistill.tools.export.rows import held_out_rows, write_rows
@@ -93,12 +93,12 @@ def _lengths(opened: OpenStudy, name: str) -> dict[str, Any] | None:
     path = opened.folder / "sft" / f"{student}.preflight.json"
     if not path.exists():
         return None
-    found = read_json(path)
-    if name not in found["arms"]:
+    preflight = read_json(path)
+    if name not in preflight["arms"]:
         return None
-    arm = found["arms"][name]
+    arm = preflight["arms"][name]
     counts = {key: arm[key] for key in ("rows", "tokens", "supervised", "longest")}
-    return {"student": student, **counts, "left_out": found["dropped"]}
+    return {"student": student, **counts, "left_out": preflight["dropped"]}
 
 
 def _card(opened: OpenStudy, facts: Mapping[str, Any]) -> str:
@@ -118,26 +118,23 @@ def _card(opened: OpenStudy, facts: Mapping[str, Any]) -> str:
             for name, arm in facts["arms"].items()
         ],
     }
-    return page(head, _lines(opened, facts))
+    return page(head, _blocks(opened, facts))
 
 
-def _lines(opened: OpenStudy, facts: Mapping[str, Any]) -> Iterator[str]:
+def _blocks(opened: OpenStudy, facts: Mapping[str, Any]) -> Iterator[str]:
     study, arms = opened.study, facts["arms"]
     first = next(iter(arms))
     yield f"# {study.study}"
-    yield ""
     yield (
         f"SFT rows of {counted(len(arms), 'arm')} of the study `{study.study}`, made by tracedistill: one "
         "configuration per arm. All have the same problems in the same order; the table shows how they differ."
     )
-    yield ""
-    yield from fenced(
+    yield fenced(
         f'from datasets import load_dataset\n\nrows = load_dataset("THIS FOLDER OR REPOSITORY", "{first}")["train"]',
         "python",
     )
     yield "The same rows are in `data/<arm>/<split>.jsonl`."
-    yield ""
-    yield from table(
+    yield table(
         ("arm", "student", "prompt", "teacher", "intervention", "train rows", "validation rows", "teacher saw gold"),
         [
             (
@@ -155,85 +152,65 @@ def _lines(opened: OpenStudy, facts: Mapping[str, Any]) -> Iterator[str]:
     )
     if facts["without_validation"]:
         yield f"No validation split: {facts['without_validation']}."
-        yield ""
-    yield from _columns(study.format)
-    yield "## Source"
-    yield ""
-    yield from source_lines(facts["source"])
-    some = next(iter(arms.values()))
-    yield (
-        f"Rows: {some['rows']['train']} of {some['train_problems']} training problems; a problem that one arm has no "
-        "accepted trace for is in no arm."
+    reasoning = " The trace is in `reasoning_content`." if study.format == "reasoning" else ""
+    yield "## Columns"
+    yield bullets(
+        (
+            "`prompt`: the chat up to the student's turn, as in the study.",
+            f"`completion`: the student's turn; only this part has a loss.{reasoning}",
+            "`problem_id`, `trace_id`: the problem and the trace (no trace in an arm on answers alone).",
+            "`chat_template_kwargs`: what the study passes to every chat template; TRL's SFTTrainer passes it on.",
+        )
     )
-    yield ""
+    yield "## Source"
+    yield from source_blocks(facts["source"])
+    rows, problems = arms[first]["rows"]["train"], arms[first]["train_problems"]
+    yield (
+        f"Rows: {rows} of {problems} training problems; a problem without an accepted trace for one of the arms is in "
+        "no arm."
+    )
     yield "## Traces"
-    yield ""
     for teacher in facts["teachers"].values():
-        yield from teacher_lines(opened, teacher)
+        yield from teacher_blocks(opened, teacher)
     for arm in arms.values():
-        yield from arm_lines(arm)
-    yield from _length_lines(facts["lengths"])
+        yield from arm_blocks(arm)
+    yield from _length_blocks(facts["lengths"])
     yield "## One row of each arm"
-    yield ""
     for name in arms:
         example = next(read_jsonl(opened.folder / "sft" / f"{name}.jsonl", Example))
         yield f"`{name}`, {example.problem_id}:"
-        yield ""
-        yield from fenced("\n".join(f"[{turn.role}] {turn.content}" for turn in example.prompt))
-        yield from fenced(f"[assistant] {example.completion}")
+        yield fenced("\n".join(f"[{turn.role}] {turn.content}" for turn in example.prompt))
+        yield fenced(f"[assistant] {example.completion}")
     yield "## How it was made"
-    yield ""
     yield (
         f"Seed {study.seed} (problems, interventions, order); format `{study.format}`. `manifest.json` has the whole "
         "recipe, counts, library versions and the hash of every file."
     )
-    yield ""
     yield "Whether a student learns from these rows is in the study's report, not in this card."
 
 
-def _columns(format: str) -> Iterator[str]:
-    reasoning = " The trace is in `reasoning_content`." if format == "reasoning" else ""
-    yield "## Columns"
-    yield ""
-    yield "- `prompt`: the chat up to the student's turn, as in the study."
-    yield f"- `completion`: the student's turn; only this part has a loss.{reasoning}"
-    yield "- `problem_id`, `trace_id`: whose problem, and which trace (none in an arm on answers alone)."
-    yield (
-        "- `chat_template_kwargs`: what the study gives every chat template (no thinking unless the format is "
-        "`reasoning`; a fixed date where a template writes one). TRL's SFTTrainer passes it on."
-    )
-    yield ""
-
-
-def _length_lines(lengths: Mapping[str, Any]) -> Iterator[str]:
+def _length_blocks(lengths: Mapping[str, Any]) -> Iterator[str]:
     yield "## Token lengths"
-    yield ""
-    known = {name: found for name, found in lengths.items() if found is not None}
+    known = {name: counts for name, counts in lengths.items() if counts is not None}
     if not known:
         yield "Not counted: no student's tokenizer was available when this folder was written."
-        yield ""
         return
-    yield from table(
+    yield table(
         ("arm", "tokenizer of", "rows trained on", "tokens", "supervised", "mean", "longest", "left out"),
         [
             (
                 name,
-                found["student"],
-                found["rows"],
-                found["tokens"],
-                found["supervised"],
-                round(found["tokens"] / found["rows"], 1),
-                found["longest"],
-                len(found["left_out"]),
+                *(counts[key] for key in ("student", "rows", "tokens", "supervised")),
+                round(counts["tokens"] / counts["rows"], 1),
+                counts["longest"],
+                len(counts["left_out"]),
             )
-            for name, found in known.items()
+            for name, counts in known.items()
         ],
     )
-    out = sorted({problem_id for found in known.values() for problem_id in found["left_out"]})
-    if out:
-        listed = ", ".join(out[:5])
+    left_out = sorted({problem_id for counts in known.values() for problem_id in counts["left_out"]})
+    if left_out:
         yield (
-            "Rows over the study's token limit, or that would be read as another trace or answer, are in these files, "
-            f"but no arm was tuned on them: {listed}."
+            "Rows over the study's token limit, or that would be parsed as another trace or answer, are in these files "
+            f"but no arm was tuned on them: {', '.join(left_out[:5])}."
         )
-        yield ""

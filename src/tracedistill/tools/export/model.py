@@ -15,10 +15,10 @@ from tracedistill.pipeline.evaluate import Evaluation
 from tracedistill.recipes import method_settings, run_name
 from tracedistill.recipes.reader import plain
 from tracedistill.records import Problem
-from tracedistill.report.stored import read_report
+from tracedistill.report.reader import read_report
 from tracedistill.tools.export.files import content_facts
 from tracedistill.tools.export.folder import CARD, check_place, new_folder, seal
-from tracedistill.tools.export.loaders import loader_notes
+from tracedistill.tools.export.loader_rules import loader_notes
 from tracedistill.tools.export.model_card import model_card
 from tracedistill.tools.export.origin import arm_facts, made_with, source_facts, teacher_facts, teachers_of
 from tracedistill.tools.export.weights import compare, texts_outside, write_adapter, write_merged, write_tuned
@@ -73,22 +73,22 @@ def export_model(opened: OpenStudy, choice: ExportChoice, out: Path) -> ModelFol
     what = "full" if (tuned / FULL).is_file() else "merged" if choice.merge else "adapter"
     most = study.arms[name].max_tokens
     problems, requests = sample_of(opened, name, choice.sample)
-    found = None
+    parity = None
     with new_folder(out, KIND) as place:
         if what == "merged":
             write_merged(student, study.format, tuned, place, most)
-            found = _checked(opened, choice, tuned, place, problems, requests)
+            parity = _checked(opened, choice, tuned, place, problems, requests)
         elif what == "full":
             write_tuned(student, study.format, tuned, place, most)
         else:
             write_adapter(student, study.format, tuned, place, most)
-        facts = _facts(opened, choice, tuned, what, found)
+        facts = _facts(opened, choice, tuned, what, parity)
         facts["opened_outside"] = _opened_outside(opened, choice, tuned, what, place, requests[:OUTSIDE])
         facts["loaders"] = loader_notes(place) if what == "adapter" else {}
         with atomic(place / CARD) as stream:
             stream.write(model_card(opened, facts, requests[0] if requests else None))
         seal(place, KIND, {**made_with(opened), **facts})
-    return ModelFolder(out, what, found)
+    return ModelFolder(out, what, parity)
 
 
 def sample_of(opened: OpenStudy, name: str, wanted: int | None) -> tuple[list[Problem], list[Request]]:
@@ -122,13 +122,12 @@ def _checked(
     result = compare(student, study.format, tuned, place, requests, judge, study.evaluation.batch_size)
     limit = study.evaluation.parity_limit
     good = allowed(result, limit)
-    apart = "4-bit (nf4) weights" if student.quantization == "nf4" else f"{student.dtype} weights"
+    separate = "4-bit (nf4) weights" if student.quantization == "nf4" else f"{student.dtype} weights"
     measured = {key: value for key, value in to_json(result, defaults=True).items() if key != "seconds"}
     if not good and not choice.force:
         raise InputError(
-            f"arm {choice.arm}: the merged model gives {result.verdicts_changed} of {result.n} answers a "
-            "different verdict "
-            f"from the adapter on {apart} (allowed: a share of {limit}); {result.texts_changed} texts change, the "
+            f"arm {choice.arm}: the merged model gives {result.verdicts_changed} of {result.n} answers another verdict "
+            f"than the adapter on {separate} (allowed: a share of {limit}); {result.texts_changed} texts change, the "
             f"largest drift is {result.largest_logit_drift:.2g} nats; nothing was written. Export the adapter without "
             "--merge, or take it as it is with --force"
         )
@@ -137,7 +136,7 @@ def _checked(
         "limit": limit,
         "allowed": good,
         "forced": not good,
-        "against": f"the adapter kept apart on {apart}",
+        "against": f"the separate adapter on {separate}",
         "prompts": {"role": problems[0].split, "ids": content_id([problem.problem_id for problem in problems])},
     }
 
@@ -155,8 +154,12 @@ def _opened_outside(
     student = study.student_config(choice.arm)
     if what == "adapter" and student.quantization != "none":
         return {"n": 0, "why": "its base is loaded in 4 bits, which must be set in the loading program"}
-    asked = [replace(each, sampling=replace(each.sampling, temperature=0.0)) for each in requests if not each.prefill]
-    if not asked:
+    greedy = [
+        replace(request, sampling=replace(request.sampling, temperature=0.0))
+        for request in requests
+        if not request.prefill
+    ]
+    if not greedy:
         return {"n": 0}
     if what == "adapter":
         engine = LocalEngine.load(
@@ -170,11 +173,11 @@ def _opened_outside(
         )
     else:
         engine = LocalEngine.load(str(place), student.dtype, format=study.format)
-    ours = [next(iter(engine.generate([each]))).text for each in asked]
+    ours = [next(iter(engine.generate([request]))).text for request in greedy]
     del engine  # two models at once would double the memory
-    texts = texts_outside(student, study.format, place, asked, whole=what != "adapter")
+    texts = texts_outside(student, study.format, place, greedy, whole=what != "adapter")
     equal = sum(text == other for text, other in zip(texts, ours, strict=True))
-    return {"n": len(asked), "equal": equal, "dtype": student.dtype}
+    return {"n": len(greedy), "equal": equal, "dtype": student.dtype}
 
 
 def _facts(

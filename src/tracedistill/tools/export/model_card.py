@@ -1,4 +1,4 @@
-"""The card of an exported model: data, arms, scores, prompts, base model, effect of merging, what was not tested."""
+"""The card of an exported model: use, effect of merging, scores, data, training, base model, what was not tested."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 from tracedistill.chat.formats import Format
 from tracedistill.chat.templates import TODAY
 from tracedistill.engines import Request
-from tracedistill.tools.export.card import counted, fenced, page, percent, table
-from tracedistill.tools.export.origin import arm_lines, source_lines, teacher_lines
+from tracedistill.tools.export.card import bullets, counted, fenced, page, percent, table
+from tracedistill.tools.export.origin import arm_blocks, source_blocks, teacher_blocks
 from tracedistill.tools.open_study import OpenStudy
 
 PACKAGED = "pypi:"
-SAID = ("learning_rate", "epochs", "max_steps", "batch_size", "warmup", "scheduler", "weight_decay", "max_length")
+SETTINGS = ("learning_rate", "epochs", "max_steps", "batch_size", "warmup", "scheduler", "weight_decay", "max_length")
 LORA = ("lora_r", "lora_alpha", "lora_dropout", "lora_targets", "lora_rslora", "lora_dora", "lora_init")
 
 
@@ -31,48 +31,33 @@ def model_card(opened: OpenStudy, facts: Mapping[str, Any], first: Request | Non
     if hub is not None:
         head["base_model"] = hub
         head["base_model_relation"] = "finetune" if merged else "adapter"
-    return page(head, _lines(opened, facts, first))
+    return page(head, _blocks(opened, facts, first))
 
 
-def _lines(opened: OpenStudy, facts: Mapping[str, Any], first: Request | None) -> Iterator[str]:
+def _blocks(opened: OpenStudy, facts: Mapping[str, Any], first: Request | None) -> Iterator[str]:
     study, arm, base = opened.study, facts["arm"], facts["base"]
     tuned = "all its weights" if facts["weights"] == "full" else "a LoRA adapter"
-    form = {"merged": ", merged into the weights", "adapter": ", kept apart", "full": ""}[facts["weights"]]
+    form = {"merged": ", merged into the weights", "adapter": ", kept separate", "full": ""}[facts["weights"]]
     yield f"# {study.study}: arm {arm['name']}"
-    yield ""
     yield (
         f"`{base['model']}` with {tuned} tuned on the rows of arm `{arm['name']}` of the study `{study.study}`{form}. "
         "Made by tracedistill; `manifest.json` has the whole recipe, the hash of every file and all figures below."
     )
-    yield ""
     yield from _use(study.format, facts, first)
     yield from _programs(facts)
     yield from _parity(facts)
     yield from _scores(facts)
     yield "## Data"
-    yield ""
-    yield from source_lines(facts["source"])
+    yield from source_blocks(facts["source"])
     for teacher in facts["teachers"].values():
-        yield from teacher_lines(opened, teacher)
-    yield from arm_lines(arm)
-    yield "## Training"
-    yield ""
-    training, counts = facts["training"], arm["assembly"]
-    shown = SAID if training["method"] == "full" else (*SAID, *LORA)
-    settings = ", ".join(f"{key} {training[key]}" for key in shown)
-    four = ", on 4-bit (nf4) weights (QLoRA)" if base["quantization"] == "nf4" else ""
-    yield from _method(facts["method"])
-    yield (
-        f"{counted(counts.get('rows', counts['traces']), 'row')}{_loss(facts['method'])}; {base['dtype']}{four}; "
-        f"seed {facts['adapter_seed']}; {settings}."
-    )
-    yield ""
+        yield from teacher_blocks(opened, teacher)
+    yield from arm_blocks(arm)
+    yield from _training(facts)
     yield "## Base model"
-    yield ""
     at = f", commit `{base['revision']}`" if base["revision"] else ""
     yield f"`{base['model']}`{at}. Its licence and its limits apply to this model too."
     if base["sha256"]:
-        yield f"Its files as they were tuned on have the SHA-256 `{base['sha256']}` (how: tracedistill's identity.py)."
+        yield f"The SHA-256 of its files as tuned is `{base['sha256']}` (computed as in tracedistill's identity.py)."
     if base["model"].startswith(PACKAGED):
         along = " They are included in `base/`." if facts["weights"] == "adapter" else ""
         yield (
@@ -80,41 +65,50 @@ def _lines(opened: OpenStudy, facts: Mapping[str, Any], first: Request | None) -
             f"as `{base['hub']}` on the hub.{along}"
         )
     if base["chat_template"] == "recipe":
-        yield "The chat template of the recipe takes the place of the tokenizer's own, here as in training."
-    yield ""
-    yield from _untested(facts)
+        yield "The recipe's chat template replaces the tokenizer's own, here as in training."
+    yield "## What was not tested"
+    yield bullets(
+        (
+            f"Anything but task `{facts['source']['task']}` in the prompt above: other tasks, wordings or languages.",
+            "Conversations: it was tuned and evaluated on single questions.",
+            "Sampling: all figures are of greedy answers unless the table's study says otherwise.",
+            "Answers of programs other than transformers, and other quantisations.",
+            "Safety: responses to harmful, private or hostile input were not tested.",
+            "The kind of trace as such: this is one adapter, and other seeds may differ.",
+        )
+    )
 
 
-def _method(method: Mapping[str, Any]) -> Iterator[str]:
-    """Yield lines about the method if it is not imitation from the base."""
-    settings = ", ".join(f"{key} {value}" for key, value in method.items() if key not in ("method", "from"))
+def _training(facts: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the method, unless it is imitation from the base, then rows and settings."""
+    training, counts, method = facts["training"], facts["arm"]["assembly"], facts["method"]
+    yield "## Training"
+    loss = ", loss on the completion alone"
     if method["method"] != "sft":
+        own = ", ".join(f"{key} {value}" for key, value in method.items() if key not in ("method", "from"))
         rows = "are the completions that were preferred" if method["method"] == "dpo" else "gave the prompts"
-        yield f"Learnt by `{method['method']}`{f' ({settings})' if settings else ''}; the rows {rows}."
-        yield ""
+        yield f"Trained by `{method['method']}`{f' ({own})' if own else ''}; the rows {rows}."
+        loss = ""
     if "from" in method:
         yield f"Training started from the adapter of the arm `{method['from']}`, which this one contains."
-        yield ""
-
-
-def _loss(method: Mapping[str, Any]) -> str:
-    return ", loss on the completion alone" if method["method"] == "sft" else ""
+    shown = SETTINGS if training["method"] == "full" else (*SETTINGS, *LORA)
+    settings = ", ".join(f"{key} {training[key]}" for key in shown)
+    four = ", on 4-bit (nf4) weights (QLoRA)" if facts["base"]["quantization"] == "nf4" else ""
+    yield (
+        f"{counted(counts.get('rows', counts['traces']), 'row')}{loss}; {facts['base']['dtype']}{four}; "
+        f"seed {facts['adapter_seed']}; {settings}."
+    )
 
 
 def _use(format: Format, facts: Mapping[str, Any], first: Request | None) -> Iterator[str]:
     yield "## Use"
-    yield ""
-    prompt = facts["arm"]["prompt_text"]
     yield f"The prompt that it was tuned with (`{facts['arm']['prompt']}`; `{{problem}}` is context and question):"
-    yield ""
-    yield from fenced(prompt)
+    yield fenced(facts["arm"]["prompt_text"])
     system = facts["base"]["system"]
     yield f"System message: {json.dumps(system, ensure_ascii=False)}." if system else "No system message."
-    yield ""
-    if first is None:
-        return
-    messages = [{"role": turn.role, "content": turn.content} for turn in first.messages]
-    yield from fenced("\n".join(_example(format, facts, messages)), "python")
+    if first is not None:
+        messages = [{"role": turn.role, "content": turn.content} for turn in first.messages]
+        yield fenced("\n".join(_example(format, facts, messages)), "python")
 
 
 def _example(format: Format, facts: Mapping[str, Any], messages: list[dict[str, str]]) -> Iterator[str]:
@@ -151,66 +145,63 @@ def _example(format: Format, facts: Mapping[str, Any], messages: list[dict[str, 
 
 
 def _programs(facts: Mapping[str, Any]) -> Iterator[str]:
-    found, adapter = facts["opened_outside"], facts["weights"] == "adapter"
-    what = "transformers and PEFT" if adapter else "transformers"
+    check, adapter = facts["opened_outside"], facts["weights"] == "adapter"
+    libraries = "transformers and PEFT" if adapter else "transformers"
     yield "## Other programs"
-    yield ""
-    if found["n"]:
+    if check["n"]:
         yield (
-            f"Opened by {what} alone: {found['equal']} of {found['n']} greedy texts are those of the study's engine "
-            f"({found['dtype']})."
+            f"Opened by {libraries} alone: {check['equal']} of {check['n']} greedy texts equal those of the study's "
+            f"engine ({check['dtype']})."
         )
     else:
-        yield f"Not opened by {what} alone: {found.get('why', 'the study has no prompt to ask')}."
-    for name, notes in facts["loaders"].items():
-        advice = "; ".join(notes) if notes else "takes it as it is"
-        yield f"- {name} (its loader's rules put to these files; it was not run): {advice}."
+        yield f"Not opened by {libraries} alone: {check.get('why', 'the study has no prompt to try')}."
+    notes = [
+        f"{name} (its loader's rules applied to these files; it was not run): {'; '.join(remarks) or 'accepted as is'}."
+        for name, remarks in facts["loaders"].items()
+    ]
     if adapter:
-        ends = "set the end tokens of `generation_config.json` there, which programs read from the base alone"
-        yield f"- A server that is given a base and this adapter must be told where an answer ends: {ends}."
+        notes.append(
+            "A server that is given a base and this adapter must be configured with the end of an answer: set the end "
+            "tokens of `generation_config.json` there, since programs read them from the base alone."
+        )
     else:
-        yield "- vLLM and llama.cpp were not run. Tokenizer, processor and configuration are the base's files."
-    yield ""
+        notes.append("vLLM and llama.cpp were not run. Tokenizer, processor and configuration are the base's files.")
+    yield bullets(notes)
 
 
 def _parity(facts: Mapping[str, Any]) -> Iterator[str]:
-    found = facts["parity"]
-    yield "## Merged against apart"
-    yield ""
+    parity = facts["parity"]
+    yield "## Merged against separate adapter"
     if facts["weights"] == "full":
-        yield "All weights were tuned; there was nothing to merge."
-    elif found is None:
+        yield "All weights were tuned, so there was nothing to merge."
+    elif parity is None:
         yield "Not merged: this is the adapter as it was tuned and evaluated."
     else:
         yield (
-            f"Greedy answers to {counted(found['n'], found['prompts']['role'] + ' prompt')} of the study, against "
-            f"{found['against']}: {found['texts_changed']} texts and {found['verdicts_changed']} verdicts change "
-            f"(allowed: a share of {found['limit']}). The log-probability of a written token drifts by "
-            f"{found['mean_logit_drift']:.2g} nats on average and {found['largest_logit_drift']:.2g} at most, "
-            f"over {found['places']} tokens."
+            f"Greedy answers to {counted(parity['n'], parity['prompts']['role'] + ' prompt')} of the study, compared "
+            f"with {parity['against']}: {parity['texts_changed']} texts and {parity['verdicts_changed']} verdicts "
+            f"change (allowed: a share of {parity['limit']}). The log-probability of a written token drifts by "
+            f"{parity['mean_logit_drift']:.2g} nats on average and {parity['largest_logit_drift']:.2g} at most, "
+            f"over {parity['places']} tokens."
         )
-        if found["forced"]:
-            yield ""
+        if parity["forced"]:
             yield "**Beyond the study's tolerance: exported on request.** The scores are not those of this model."
-    yield ""
 
 
 def _scores(facts: Mapping[str, Any]) -> Iterator[str]:
-    found, name = facts["scores"], facts["arm"]["name"]
+    scores, name = facts["scores"], facts["arm"]["name"]
     yield "## Scores"
-    yield ""
-    if found is None:
+    if scores is None:
         yield "None: the study has no report on this adapter yet."
-        yield ""
         return
-    run = found["run_with"]
-    how = {"merged": "merged into the weights", "adapter": "kept apart"}.get(str(run["adapter"]), "as a whole model")
+    run = scores["run_with"]
+    how = {"merged": "merged into the weights", "adapter": "kept separate"}.get(str(run["adapter"]), "as a whole model")
     yield (
-        f"The study's report, on {counted(found['test_problems'], 'test problem')}; this arm was run in {run['dtype']}"
-        f"{' on 4-bit weights' if run['quantization'] == 'nf4' else ''} on {run['device']}, its adapter {how}."
+        f"From the study's report, on {counted(scores['test_problems'], 'test problem')}. This arm was run in "
+        f"{run['dtype']}{' on 4-bit weights' if run['quantization'] == 'nf4' else ''} on {run['device']}, its adapter "
+        f"{how}."
     )
-    yield ""
-    yield from table(
+    yield table(
         ("arm", "n", "answer right", "95% interval", "missing", "cut off", "trace right"),
         [
             (
@@ -222,28 +213,12 @@ def _scores(facts: Mapping[str, Any]) -> Iterator[str]:
                 arm["cut_off"],
                 arm["trace_correct"] if arm.get("judges_traces", arm.get("writes_traces")) else None,
             )
-            for arm in found["arms"]
+            for arm in scores["arms"]
         ],
     )
     if facts["adapters"] > 1:
         yield f"The row of a tuned arm counts the answers of its {facts['adapters']} adapters, of which this is one."
-        yield ""
-    for line in (*found["findings"], *found["limits"]):
-        yield f"- {line}"
-    yield ""
-
-
-def _untested(facts: Mapping[str, Any]) -> Iterator[str]:
-    task = facts["source"]["task"]
-    yield "## What was not tested"
-    yield ""
-    yield f"- Anything but task `{task}` in the prompt above: other tasks, other wordings, other languages."
-    yield "- Conversations: it was tuned and evaluated on single questions."
-    yield "- Sampling: all figures are of greedy answers unless the table's study says otherwise."
-    yield "- Answers of other programs than transformers, and other quantisations."
-    yield "- Safety: responses to harmful, private or hostile input were not tested."
-    yield "- The kind of trace as such: this is one adapter, and other seeds may differ."
-    yield ""
+    yield bullets((*scores["findings"], *scores["limits"]))
 
 
 def _on_hub(model: str) -> bool:

@@ -23,7 +23,7 @@ KEPT = {
     "correct": "their steps are not wrong and their answer is right",
     "answer": "their answer is right, whatever their steps",
     "parsed": "their steps can be read, right or wrong",
-    "all": "they exist: nothing is rejected",
+    "all": "they exist (nothing is rejected)",
 }
 """validation.keep -> traces are used if ..."""
 KINDS = {
@@ -63,28 +63,29 @@ def _without_machine(value: Any, key: str = "") -> Any:
 
 def source_facts(opened: OpenStudy) -> dict[str, Any]:
     """Collect the facts of the problems: origin, terms, numbers, dropped ones, golds that fail their own judge."""
-    found = read_json(opened.folder / "problems.report.json")
+    drawn = read_json(opened.folder / "problems.report.json")
     config = opened.study.task
-    overlap = {name: {"found": part["found"], "of": part["n"]} for name, part in found["overlap"].items()}
+    overlap = {name: {"found": part["found"], "of": part["n"]} for name, part in drawn["overlap"].items()}
     return {
         "task": config.name,
         "licence": to_json(licence_of(opened.work.task, config), defaults=True),
-        "sizes": found["sizes"],
+        "sizes": drawn["sizes"],
         "splits": {"train": config.train_split, "validation": config.validation_split, "test": config.test_split},
         "overlap": overlap,
-        "dropped_from_train": len(found["dropped_from_train"]),
-        "near": (found.get("near") or {}).get("train_problems"),
-        "golds_failing": len(found["audit"]),
+        "dropped_from_train": len(drawn["dropped_from_train"]),
+        "near": (drawn.get("near") or {}).get("train_problems"),
+        "golds_failing": len(drawn["audit"]),
     }
 
 
-def source_lines(source: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the card's lines about the problems, their licence and overlaps."""
+def source_blocks(source: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the card's paragraphs on the problems, their licence and overlaps."""
     licence, sizes = source["licence"], source["sizes"]
     name = "unknown: not stated" if licence["name"] == UNKNOWN else licence["name"]
-    yield f"Task `{source['task']}`. Problems: {licence['source']}. Licence of the source: **{name}**."
-    yield f"{licence['terms']} As stated by its makers; this is not legal advice.".strip()
-    yield ""
+    yield (
+        f"Task `{source['task']}`. Problems: {licence['source']}. Licence of the source: **{name}**.\n"
+        + f"{licence['terms']} As stated by its makers; this is not legal advice.".strip()
+    )
     yield (
         f"Drawn: {sizes['train']} problems to train on, {sizes['validation']} to validate, {sizes['test']} to test. "
         f"Left out of training because they also occur in validation or test: {source['dropped_from_train']}."
@@ -96,7 +97,6 @@ def source_lines(source: Mapping[str, Any]) -> Iterator[str]:
             f"{counted(source['golds_failing'], 'gold')} of all drawn problems do not pass their own judge or are "
             "listed by the audit for another reason."
         )
-    yield ""
 
 
 # ---- the teachers
@@ -107,17 +107,17 @@ def teachers_of(opened: OpenStudy, arm: str) -> list[str]:
 
     None for an arm trained on answers alone.
     """
-    found: list[str] = []
+    teachers: list[str] = []
     counts = read_json(opened.folder / "assembly.json")["arms"][arm].get("mix", {arm: 1})
-    for lender in (each for each in opened.study.lenders_of(arm) if counts[each]):
+    for lender in (name for name in opened.study.lenders_of(arm) if counts[name]):
         settings = opened.study.arms[lender]
         teacher = None if settings.tune in (None, NO_TRACE) else opened.study.teacher_of(settings)
-        behind: list[str] = []
-        while teacher is not None and teacher not in (*found, *behind):
-            behind.insert(0, teacher)
+        chain: list[str] = []
+        while teacher is not None and teacher not in (*teachers, *chain):
+            chain.insert(0, teacher)
             teacher = Teachers(opened.work).source_of(teacher)
-        found += behind
-    return found
+        teachers += chain
+    return teachers
 
 
 def teacher_facts(opened: OpenStudy, name: str) -> dict[str, Any]:
@@ -145,42 +145,35 @@ def teacher_facts(opened: OpenStudy, name: str) -> dict[str, Any]:
     }
 
 
-def teacher_lines(opened: OpenStudy, facts: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the card's lines about the authors of traces, their validation and rejections."""
+def teacher_blocks(opened: OpenStudy, facts: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the card's paragraphs on the authors of traces, their validation and rejections."""
     report, rule = facts["validation"], opened.study.validation
     named = f": {facts['model']}" if facts["model"] else ""
     file = f" ({facts['file']})" if facts["file"] else ""
     yield f"### Teacher `{facts['name']}`"
-    yield ""
-    yield f"Kind: {KINDS[facts['kind']]}{named}{file}."
+    lines = [f"Kind: {KINDS[facts['kind']]}{named}{file}."]
     if facts["kind"] == "model":
-        yield "The terms of that model's provider apply to what it wrote."
+        lines.append("The terms of that model's provider apply to what it wrote.")
     if facts["works_on"]:
-        yield f"It works on the traces of `{facts['works_on']}`."
-    yield f"Saw the gold: {_share(report['oracle'], report['traces'])}."
-    yield ""
+        lines.append(f"It works on the traces of `{facts['works_on']}`.")
+    seen = f"yes, for {report['oracle']} of {counted(report['traces'], 'trace')}" if report["oracle"] else "no"
+    yield "\n".join([*lines, f"Saw the gold: {seen}."])
     if facts["prompt_text"]:
         sampling = ", ".join(f"{key} {value}" for key, value in facts["sampling"].items())
-        yield f"Asked with the prompt `{facts['prompt']}` ({sampling}):"
-        yield ""
-        yield from fenced(facts["prompt_text"])
+        yield f"Called with the prompt `{facts['prompt']}` ({sampling}):"
+        yield fenced(facts["prompt_text"])
     yield (
-        f"Validated by the task's own rules, step by step against each problem's gold; traces are used where "
+        f"Validated by the task's own rules, step by step against each problem's gold. Traces are used if "
         f"{KEPT[rule.keep]} (`validation.keep: {rule.keep}`)"
         f"{', and plans that give the solution away are dropped' if rule.leaks == 'drop' else ''}. "
         f"Accepted: {percent(report['accepted'], report['traces'])} of {counted(report['traces'], 'trace')} "
         f"on {counted(report['problems'], 'problem')} of all splits."
     )
-    yield ""
     if report.get("judge"):
         yield f"A model judge (`{report['judge']['judge']}`) decided what the rules left undecided."
-        yield ""
     rejected = [("no trace", why, n) for why, n in facts["failures"].items()]
     rejected += [("rejected", why, n) for why, n in report["reasons"].items()]
-    yield from table(("what", "why", "traces"), rejected)
-    if not rejected:
-        yield "Nothing was rejected, and nothing failed."
-        yield ""
+    yield table(("what", "why", "traces"), rejected) or "Nothing was rejected, and nothing failed."
     levels = [
         (kind, level, cell[0], cell[1])
         for kind, key in (("difficulty", "by_difficulty"), ("length", "by_length"))
@@ -188,19 +181,13 @@ def teacher_lines(opened: OpenStudy, facts: Mapping[str, Any]) -> Iterator[str]:
     ]
     if levels and report["accepted"] < report["traces"]:
         yield "Rejection can make a set easier or shorter; here:"
-        yield ""
-        yield from table(("by", "level", "accepted", "judged"), levels)
+        yield table(("by", "level", "accepted", "judged"), levels)
     leaks = report.get("leaks")
     if leaks:
         yield (
             f"Plans that give the solution away: {leaks['genuine']['successes']} of {leaks['eligible']} "
             f"({leaks['matched']['successes']} by string matching alone)."
         )
-        yield ""
-
-
-def _share(part: int, whole: int) -> str:
-    return f"yes, for {part} of {counted(whole, 'trace')}" if part else "no"
 
 
 # ---- changes to the traces
@@ -230,46 +217,37 @@ def arm_facts(opened: OpenStudy, name: str) -> dict[str, Any]:
     }
 
 
-def arm_lines(facts: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the card's lines about what an arm's rows teach and how its traces were changed."""
-    counts = facts["assembly"]
+def arm_blocks(facts: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the card's paragraphs on what an arm's rows teach and how its traces were changed."""
+    counts, mix = facts["assembly"], facts["mix"]
     yield f"### Arm `{facts['name']}`"
-    yield ""
-    mix, own = facts["mix"], ""
+    own = f"Rows of `{facts['name']}` itself: " if mix else ""
     if mix:
         shares = ", ".join(f"{count} of `{arm}`" for arm, count in mix.items())
-        yield f"Rows of several arms, by a seeded deal of the problems: {shares}."
-        yield ""
-        own = f"Rows of `{facts['name']}` itself: "
+        yield f"Rows of several arms, assigned to the problems by seed: {shares}."
+    lines = []
     if facts["teacher"] is None:
-        yield (
-            f"{own}answers alone; the completions contain no trace."
-            if own
-            else ("Answers alone: the completions contain no trace.")
-        )
+        lines.append(f"{own}{'answers' if own else 'Answers'} alone; the completions contain no trace.")
     elif not mix or mix[facts["name"]]:
         edited = f" ({counts.get('edited', 0)} edited)" if not mix else ""
         person = f", as edited by a person{edited}" if facts["traces"] == "reviewed" else ""
         head = f"{own}traces" if own else "Traces"
-        yield f"{head} of teacher `{facts['teacher']}`{person}; intervention `{facts['intervention']}`."
+        lines.append(f"{head} of teacher `{facts['teacher']}`{person}; intervention `{facts['intervention']}`.")
         if facts["changes"]:
-            yield f"Changed: {'; '.join(facts['changes'])}."
+            lines.append(f"Changed: {'; '.join(facts['changes'])}.")
         note = f" Note: {facts['note']}." if facts["note"] else ""
-        yield f"Kept: {', '.join(facts['keeps'])}.{note}"
-    if not counts["traces"]:
-        yield ""
-        return
-    yield (
-        f"Of {'all ' if mix else ''}{counted(counts['traces'], 'trace')}{', whoever made them' if mix else ''}: "
-        f"{counts['judged_correct']} are right by the task's judge, {counts['holding_answer']} hold the gold answer "
-        f"verbatim, {counts['oracle']} were made by someone who saw the gold."
-    )
-    if facts["rationale_weight"] is not None:
-        yield (
-            f"Two rows per problem: the answer behind `{ANSWER_TASK.strip()}`, the trace behind "
-            f"`{RATIONALE_TASK.strip()}`. In the study the traces' loss has the weight {facts['rationale_weight']} "
-            "beside the answers'; whoever trains on these rows has to see to that."
+        lines.append(f"Kept: {', '.join(facts['keeps'])}.{note}")
+    if counts["traces"]:
+        lines.append(
+            f"Of {'all ' if mix else ''}{counted(counts['traces'], 'trace')}{', from any arm' if mix else ''}: "
+            f"{counts['judged_correct']} are right by the task's judge, {counts['holding_answer']} contain the gold "
+            f"answer verbatim, {counts['oracle']} were made with the gold in view."
         )
-    for sentence in counts.get("broken") or ():
-        yield f"Differs from its declaration: {sentence}."
-    yield ""
+    if counts["traces"] and facts["rationale_weight"] is not None:
+        lines.append(
+            f"Two rows per problem: the answer after the prefix `{ANSWER_TASK.strip()}`, the trace after the prefix "
+            f"`{RATIONALE_TASK.strip()}`. In the study the traces' loss has the weight {facts['rationale_weight']} "
+            "relative to the answers'; set the same weight to train on these rows."
+        )
+    lines += [f"Differs from its declaration: {sentence}." for sentence in counts.get("broken") or ()]
+    yield "\n".join(lines)

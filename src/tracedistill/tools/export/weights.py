@@ -20,7 +20,7 @@ from tracedistill.engines.weights import PREFIX
 from tracedistill.errors import InputError
 from tracedistill.files import disk_error, read_json, write_json
 from tracedistill.recipes import StudentConfig
-from tracedistill.tools.export import outside
+from tracedistill.tools.export import plain_transformers
 from tracedistill.tools.export.files import (
     base_ends,
     copy_companions,
@@ -156,13 +156,13 @@ def texts_outside(
         "folder": str(folder),
         "base": None if whole else base,
         "dtype": student.dtype,
-        "chats": [[{"role": turn.role, "content": turn.content} for turn in each.messages] for each in requests],
+        "chats": [[{"role": turn.role, "content": turn.content} for turn in request.messages] for request in requests],
         "options": {"enable_thinking": format == "reasoning", "date_string": TODAY},
     }
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / "questions.json"
         path.write_text(json.dumps(asked), encoding="utf-8")
-        command = [sys.executable, "-I", str(outside.__file__), str(path)]
+        command = [sys.executable, "-I", str(plain_transformers.__file__), str(path)]
         environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
         made = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)  # noqa: S603
     if made.returncode:

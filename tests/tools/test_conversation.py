@@ -15,7 +15,7 @@ from tracedistill.cli import main
 from tracedistill.errors import InputError
 from tracedistill.files import read_jsonl
 from tracedistill.records import Attempt
-from tracedistill.tools.ask import Conversation, Question, context_of
+from tracedistill.tools.conversation import Conversation, Question, context_of
 from tracedistill.tools.open_study import open_study
 
 # PEFT asks transformers by a name that is on its way out
@@ -232,7 +232,7 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         warnings.simplefilter("ignore", FutureWarning)
         loaded = small_study(place)
         unchecked = Conversation(open_study(place / "run"), "correct")
-        assert "kept apart: merging was not checked yet" in unchecked.how
+        assert "kept separate: merging was not checked yet" in unchecked.how
         pipeline.run(loaded, quiet=True)
     yield place
     torch.set_num_threads(threads)

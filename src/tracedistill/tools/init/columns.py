@@ -1,6 +1,6 @@
-"""Which column of a file is what: by the data sets that everybody knows, by names, then by what columns hold.
+"""Guess which column of a file is which field: by well-known data sets, by names, then by content.
 
-A guess is shown, and `--columns FIELD=COLUMN` changes it.
+The guess is printed; `--columns FIELD=COLUMN` overrides it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tracedistill.errors import InputError
 from tracedistill.tasks._rows import SPLIT_NAMES, Row
 from tracedistill.tasks.file.chats import is_chat
 from tracedistill.tasks.file.columns import FIELDS, column_names, read
-from tracedistill.tools.init.by_content import question_and_answer
+from tracedistill.tools.init.column_content import question_and_answer
 
 READ = 200
 """Rows used for guessing."""
@@ -30,7 +30,6 @@ class Known:
     """A well-known data set."""
 
     name: str
-    """Its name."""
     needs: frozenset[str]
     """Columns that identify it, in lower case."""
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -127,7 +126,7 @@ def guess(rows: Sequence[Row], given: Mapping[str, str], name: str) -> Guess:
             raise InputError(f"{error} (for {our_name})") from error
     lower = {column.lower().replace(" ", "_").replace("-", "_"): column for column in reversed(names)}
     columns = dict(given)
-    known = next((each for each in KNOWN if each.needs <= set(lower)), None)
+    known = next((dataset for dataset in KNOWN if dataset.needs <= set(lower)), None)
     if known is not None:
         for our_name, spec in known.columns.items():
             if our_name not in columns and all(part in lower for part in _parts(spec)):
@@ -157,31 +156,31 @@ def guess(rows: Sequence[Row], given: Mapping[str, str], name: str) -> Guess:
 def _by_name(our_name: str, columns: dict[str, str], free: dict[str, str], rows: Sequence[Row]) -> None:
     if our_name in columns or (our_name == "question" and "messages" in columns):
         return
-    found = [low for low in NAMES[our_name] if low in free and _fits(our_name, free[low], rows)]
-    if not found:
+    fitting = [low for low in NAMES[our_name] if low in free and _fits(our_name, free[low], rows)]
+    if not fitting:
         return
     if our_name == "answer":
-        _answer(columns, free, found, rows)
+        _answer(columns, free, fitting, rows)
         return
     head = [low for low in HEAD_AND_BODY[0] if low in free]
-    if our_name == "question" and head and found[0] in HEAD_AND_BODY[1]:
-        columns["question"] = f"{{{free.pop(head[0])}}}\n{{{free.pop(found[0])}}}"
+    if our_name == "question" and head and fitting[0] in HEAD_AND_BODY[1]:
+        columns["question"] = f"{{{free.pop(head[0])}}}\n{{{free.pop(fitting[0])}}}"
         return
-    columns[our_name] = free.pop(found[0])
+    columns[our_name] = free.pop(fitting[0])
 
 
-def _answer(columns: dict[str, str], free: dict[str, str], found: Sequence[str], rows: Sequence[Row]) -> None:
+def _answer(columns: dict[str, str], free: dict[str, str], fitting: Sequence[str], rows: Sequence[Row]) -> None:
     """Choose the shortest of several answers; a much longer one is a worked solution or a model's thinking."""
-    thought = [low for low in found if any("</think>" in str(row.get(free[low])) for row in rows)]
-    if thought and len(found) > len(thought):
+    thought = [low for low in fitting if any("</think>" in str(row.get(free[low])) for row in rows)]
+    if thought and len(fitting) > len(thought):
         columns.setdefault("trace", free.pop(thought[0]))
-        found = [low for low in found if low not in thought]
-    lengths = {low: statistics.median(len(str(row.get(free[low]) or "")) for row in rows) for low in found}
-    named = [low for low in ("label_text", "label_name") if low in found]
-    shortest = named[0] if named else min(found, key=lambda low: (lengths[low] > WORKED, found.index(low)))
+        fitting = [low for low in fitting if low not in thought]
+    lengths = {low: statistics.median(len(str(row.get(free[low]) or "")) for row in rows) for low in fitting}
+    named = [low for low in ("label_text", "label_name") if low in fitting]
+    shortest = named[0] if named else min(fitting, key=lambda low: (lengths[low] > WORKED, fitting.index(low)))
     if lengths[shortest] > WORKED:
-        shortest = min(found, key=lengths.__getitem__)
-    longest = max(found, key=lengths.__getitem__)
+        shortest = min(fitting, key=lengths.__getitem__)
+    longest = max(fitting, key=lengths.__getitem__)
     columns["answer"] = free.pop(shortest)
     if longest != shortest and lengths[longest] > max(WORKED, 3 * lengths[shortest]):
         columns.setdefault("steps", free.pop(longest))
@@ -242,6 +241,6 @@ def _spelled(spec: str, lower: Mapping[str, str]) -> str:
 
 def _ask(our_name: str, name: str, row: Mapping[str, Any]) -> InputError:
     return InputError(
-        f"{name}: which column is the {our_name}? It has: {column_names(dict(row))}; say --columns {our_name}=COLUMN "
+        f"{name}: which column is the {our_name}? It has: {column_names(dict(row))}; give --columns {our_name}=COLUMN "
         f"(or a template: --columns '{our_name}={{first}}: {{second}}')"
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tracedistill.chat.formats import parse_completion, split_reasoning
 from tracedistill.chat.templates import system_in_user_turn
-from tracedistill.engines import Engine, Generation, Request, Sampling
+from tracedistill.engines import Engine, Request, Sampling
 from tracedistill.engines.scripted import SCRIPTED
 from tracedistill.errors import InputError
 from tracedistill.evaluation.requests import requests_for
@@ -21,8 +21,8 @@ from tracedistill.records import Message, Problem, Trace, Verdict
 from tracedistill.teachers import Failure, requests_for_teacher, trace_of
 from tracedistill.tools.open_study import FULL, OpenStudy, shown_model
 
-ASKED = "asked"
-"""Id and split of an ad-hoc problem."""
+AD_HOC = "asked"
+"""Id and split of a problem that is not the study's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,6 @@ class Question:
     """A user's question."""
 
     text: str
-    """Text of the question."""
     context: tuple[str, ...] = ()
     """Story lines, facts or passages before it."""
     choices: tuple[str, ...] = ()
@@ -68,7 +67,6 @@ class Conversation:
     opened: OpenStudy
     """The study."""
     arm: str
-    """Arm name."""
     seed: int = 0
     """Seed of the adapter."""
     plain: bool = False
@@ -78,10 +76,10 @@ class Conversation:
     how: str = ""
     """Description of the student and its adapter, merged or separate."""
     _engine: Engine | None = None
-    _said: list[Message] = field(default_factory=list)
+    _history: list[Message] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Raise InputError for an arm that cannot chat."""
+        """Load the arm's engine. Raises InputError for an arm that cannot chat."""
         study, arm = self.opened.study, self.opened.study.arms[self.opened.arm(self.arm)]
         if arm.forced is not None:
             twin = study.twin_of(self.arm)
@@ -95,7 +93,7 @@ class Conversation:
             raise InputError(f"arm {self.arm} shows solved problems; first run: {self.opened.command('validate')}")
         self._engine, self.how = self._load()
 
-    # ---- asking
+    # ---- questions
 
     def ask(self, question: Question) -> Reply:
         """Send a question after the conversation so far, and add it with its answer to the conversation.
@@ -127,24 +125,23 @@ class Conversation:
 
     def forget(self) -> None:
         """Start a new conversation."""
-        self._said.clear()
+        self._history.clear()
 
     def _send(self, request: Request, plan: Trace | None) -> Reply:
         *before, last = request.messages
-        asked = replace(request, messages=(*before, *self._said, last))
-        (made,) = self._answering().generate([asked])
-        self._check(made)
-        parts = parse_completion(made.text)
-        self._said += [last, Message("assistant", self._remembered(made.text))]
-        shown = None if plan is None else plan.text
-        return Reply(asked.messages, made.text, parts.trace, parts.answer, made.finish, made.tokens_out, shown)
-
-    def _check(self, made: Generation) -> None:
-        if made.finish == "too-long":
-            advice = "; an empty line starts a new conversation" if self._said else ""
+        request = replace(request, messages=(*before, *self._history, last))
+        if self._engine is None:
+            self._engine, self.how = self._load()
+        (reply,) = self._engine.generate([request])
+        if reply.finish == "too-long":
+            advice = "; an empty line starts a new conversation" if self._history else ""
             raise InputError(f"question plus max_tokens exceeds the student's context window{advice}")
-        if made.finish in ("error", "refusal"):
-            raise InputError(f"arm {self.arm}: no answer ({made.finish}): {made.error or 'no cause given'}")
+        if reply.finish in ("error", "refusal"):
+            raise InputError(f"arm {self.arm}: no answer ({reply.finish}): {reply.error or 'no cause given'}")
+        parts = parse_completion(reply.text)
+        self._history += [last, Message("assistant", self._remembered(reply.text))]
+        shown = None if plan is None else plan.text
+        return Reply(request.messages, reply.text, parts.trace, parts.answer, reply.finish, reply.tokens_out, shown)
 
     def _remembered(self, text: str) -> str:
         """Return what later turns show of an answer: thinking families do not show earlier thinking."""
@@ -164,15 +161,14 @@ class Conversation:
         if student.system_role == "user":
             messages = system_in_user_turn(messages)
         temperature = study.evaluation.temperature if arm.temperature is None else arm.temperature
-        seed = int(content_id(study.seed, ASKED)[:12], 16)
-        return Request(ASKED, messages, Sampling(arm.max_tokens, temperature), seed)
+        seed = int(content_id(study.seed, AD_HOC)[:12], 16)
+        return Request(AD_HOC, messages, Sampling(arm.max_tokens, temperature), seed)
 
     def _request(self, problem: Problem, plan: Trace | None) -> Request:
-        asking = replace(Evaluation(self.opened.work).prompt_spec(self.arm), samples=1)
-        asking = replace(asking, arm=replace(asking.arm, plans=1))
+        spec = replace(Evaluation(self.opened.work).prompt_spec(self.arm), samples=1)
         self._rendered(problem)
         plans = {} if plan is None else {problem.problem_id: [plan]}
-        return requests_for(asking, [problem], plans, {}).requests[0]
+        return requests_for(replace(spec, arm=replace(spec.arm, plans=1)), [problem], plans, {}).requests[0]
 
     def _problem(self, question: Question) -> Problem:
         letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -180,7 +176,7 @@ class Conversation:
             raise InputError(f"--choice: {len(question.choices)} choices, at most {len(letters)}")
         choices = tuple(zip(letters, question.choices, strict=False))
         name = self.opened.study.task.name
-        return Problem(ASKED, name, ASKED, question.text, context=question.context, choices=choices)
+        return Problem(AD_HOC, name, AD_HOC, question.text, context=question.context, choices=choices)
 
     def _rendered(self, problem: Problem) -> str:
         try:
@@ -199,9 +195,9 @@ class Conversation:
             return None
         path = self.opened.folder / "plans" / f"{self.arm}.jsonl"
         if self.plan is None and path.exists():
-            asked = Evaluation(self.opened.work).asked(self.arm, [problem])
-            if asked.requests:
-                return asked.shown[asked.requests[0].request_id]
+            prompts = Evaluation(self.opened.work).asked(self.arm, [problem])
+            if prompts.requests:
+                return prompts.shown[prompts.requests[0].request_id]
         return self._plan_for(problem.blind())
 
     def _plan_for(self, problem: Problem) -> Trace | None:
@@ -211,10 +207,10 @@ class Conversation:
         if not work.shows_plan(arm):
             return None
         if self.plan is not None:
-            return Trace(content_id(ASKED, self.plan), problem.problem_id, ASKED, (), self.plan)
+            return Trace(content_id(AD_HOC, self.plan), problem.problem_id, AD_HOC, (), self.plan)
         teacher = study.teacher_of(arm)
         config = study.teachers[teacher]
-        remedy = "give one with --plan FILE, or pose one of the study's test problems with --problem ID"
+        remedy = "give one with --plan FILE, or ask one of the study's test problems with --problem ID"
         if arm.plan != "correct":
             raise InputError(f"arm {self.arm} shows plans changed by '{arm.plan}', among a study's problems; {remedy}")
         if config.kind == "rules":
@@ -229,20 +225,15 @@ class Conversation:
             raise InputError(
                 f"arm {self.arm} shows a plan, but teacher {teacher} cannot make one for a new question; {remedy}"
             )
-        asked = requests_for_teacher(work.task, [problem], config, text, study.seed, {})
+        request = next(requests_for_teacher(work.task, [problem], config, text, study.seed, {}))
         self._engine = None  # a student that plans for itself does so without adapter
-        (made,) = buy(work, teacher, config, teacher_engine(work, teacher, config), [next(asked)], Usage())
-        found = trace_of(work.task, made, config, text, teacher, {})
-        if isinstance(found, Failure):
-            raise InputError(f"arm {self.arm} shows a plan, but {teacher} made none: {found.cause}; {remedy}")
-        return found
+        (reply,) = buy(work, teacher, config, teacher_engine(work, teacher, config), [request], Usage())
+        plan = trace_of(work.task, reply, config, text, teacher, {})
+        if isinstance(plan, Failure):
+            raise InputError(f"arm {self.arm} shows a plan, but {teacher} made none: {plan.cause}; {remedy}")
+        return plan
 
     # ---- engines
-
-    def _answering(self) -> Engine:
-        if self._engine is None:
-            self._engine, self.how = self._load()
-        return self._engine
 
     def _dtype(self, student: str) -> str:
         """Return the student's dtype as stored in the run folder."""
@@ -265,7 +256,9 @@ class Conversation:
             return local_engine(work, student, folder), f"{name}, {self._dtype(student)}), {tuned}, all weights"
         merged, why = _may_be_merged(self.opened.folder / "adapters" / f"{run_name(owner, self.seed)}.parity.json")
         four = ", 4-bit" if config.quantization == "nf4" else ""
-        how = f"{name}, {self._dtype(student)}{four}), {tuned}; adapter {'merged' if merged else 'kept apart'}: {why}"
+        how = (
+            f"{name}, {self._dtype(student)}{four}), {tuned}; adapter {'merged' if merged else 'kept separate'}: {why}"
+        )
         return local_engine(work, student, folder, merge=merged), how
 
 
@@ -273,10 +266,10 @@ def _may_be_merged(path: Path) -> tuple[bool, str]:
     """Return (whether the study runs this adapter merged, why)."""
     if not path.exists():
         return False, "merging was not checked yet (`tracedistill evaluate` does)"
-    found = read_json(path)
-    if not found["n"]:
-        return bool(found["merged"]), str(found.get("why", ""))
-    return bool(found["merged"]), f"merging changes {found['verdicts_changed']} of {found['n']} verdicts"
+    parity = read_json(path)
+    if not parity["n"]:
+        return bool(parity["merged"]), str(parity.get("why", ""))
+    return bool(parity["merged"]), f"merging changes {parity['verdicts_changed']} of {parity['n']} verdicts"
 
 
 def context_of(text: str) -> tuple[str, ...]:
