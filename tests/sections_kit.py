@@ -13,8 +13,8 @@ from tracedistill.files import content_id, to_json, write_json, write_jsonl
 from tracedistill.recipes import Arm, StudentConfig, Study, TaskConfig, TeacherConfig, resolved
 from tracedistill.records import Attempt, Example, Message, Problem, Step, StepVerdict, Trace, Verdict
 from tracedistill.report.attempts import AttemptColumns, AttemptLine, columns_of
-from tracedistill.report.records import Section, Table
 from tracedistill.report.runs import RunView, view_of_folder
+from tracedistill.report.tables import Section, Table
 
 STUDENT = StudentConfig(model="scripted:tests.scripts:solver")
 

@@ -132,9 +132,7 @@ def test_the_prompt_is_chosen_on_validation_problems_and_the_page_says_so(tmp_pa
     # the same folder without that choice: what it left does not count
     report = run(study_at(tmp_path, evaluation={"batch_size": 4, "choose_on": 0}))
     assert report.decision[0].startswith("Cannot tell yet")
-    assert (
-        "That flatters the side with more arms to choose from; evaluation.choose_on chooses on" in report.decision[-1]
-    )
+    assert "with more arms to choose from. Set evaluation.choose_on to choose on" in report.decision[-1]
     assert all(arm.validation is None for arm in report.arms)
 
 

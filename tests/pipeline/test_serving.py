@@ -98,7 +98,7 @@ def processes(word: str) -> Iterator[int]:
 
 
 def test_an_arm_of_a_served_student(tmp_path: Path, model: Path, command: str) -> None:
-    """Started once, for both arms; the manifest names version and flags; what is answered starts no server."""
+    """StudyStart once, for both arms; the manifest names version and flags; what is answered starts no server."""
     arms = {"standard": {}, "thinks": {"prompt": "chain-of-thought"}}
     loaded = pipeline.load(study(tmp_path, model, command, arms=arms))
     pipeline.run(loaded, quiet=True)

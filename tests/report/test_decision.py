@@ -50,9 +50,9 @@ TUNED = (
         ((40, 60, 180, None), f"Tune: {TUNED.format('90.0%', '30.0%')}tuning (95% interval"),
         ((40, 180, 60, None), f"Prompt: {TUNED.format('30.0%', '90.0%')}prompting (95% interval"),
         ((40, 100, 102, None), "Cannot tell yet whether to prompt or tune: answer-only"),
-        ((100, None, 102, None), "To know a difference of this size in four of five studies it takes about"),
+        ((100, None, 102, None), "To detect a difference of this size in four of five studies, use about"),
         ((100, None, 102, None), "three seeds per tuned arm"),
-        ((100, None, 100, None), "if there is one, it is likely smaller"),
+        ((100, None, 100, None), "so any difference is probably smaller"),
     ],
 )
 def test_the_decision(tmp_path: Path, right: Sequence[int | None], words: str) -> None:
@@ -157,6 +157,6 @@ def test_a_prompt_that_never_names_the_task(
     loaded = pipeline.load(recipe)
     pipeline.run(loaded, quiet=True)
     found = pipeline.report_of(loaded).decision
-    assert any("the prompt never says what is to be done" in line for line in found) == spoilt
+    assert any("the prompt never says what to do" in line for line in found) == spoilt
     page = (loaded.study.folder / "report.html").read_text()
-    assert ("the prompt never says what is to be done" in page) == spoilt
+    assert ("the prompt never says what to do" in page) == spoilt

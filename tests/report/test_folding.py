@@ -8,7 +8,7 @@ import pytest
 
 from tests.report_kit import arm, report
 from tracedistill.report.html import LONG, RESEARCH, page
-from tracedistill.report.records import Section, Table
+from tracedistill.report.tables import Section, Table
 
 FLAG = frozenset({(0, 1)})
 

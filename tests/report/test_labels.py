@@ -14,8 +14,8 @@ from tracedistill import pipeline
 from tracedistill.engines import Request
 from tracedistill.files import read_json
 from tracedistill.report.arms_table import arms_table
+from tracedistill.report.reader import read_report
 from tracedistill.report.sections.labels import PredictedLabels, confusion, macro_f1
-from tracedistill.report.stored import read_report
 
 StudyFile = Callable[..., Path]
 

@@ -23,14 +23,14 @@ from tracedistill.recipes import Arm
 from tracedistill.records import Problem
 from tracedistill.report import write_view
 from tracedistill.report.arms_table import VOTED
-from tracedistill.report.browser import BYTES_SHOWN, browse
+from tracedistill.report.attempt_browser import BYTES_SHOWN, browse
 from tracedistill.report.csv import csv_text
 from tracedistill.report.format import cell_text
 from tracedistill.report.html import _forest, visible
 from tracedistill.report.markdown import section_lines
-from tracedistill.report.records import Section, Table
+from tracedistill.report.reader import record_of
 from tracedistill.report.runs import view_of_folder
-from tracedistill.report.stored import record_of
+from tracedistill.report.tables import Section, Table
 from tracedistill.report.terminal import print_report, print_section
 from tracedistill.shown import narrow_table, wide_console
 from tracedistill.tasks import get_task
@@ -157,7 +157,7 @@ def test_sections_of_a_run_stand_everywhere(run: Path) -> None:
         assert f"## {section['title']}" in table
     stream = io.StringIO()
     print_report(run, Console(file=stream, width=120), sections=["data"])
-    assert "Data and rejections" in stream.getvalue()
+    assert "Data" in stream.getvalue()
     with pytest.raises(InputError, match="no section 'nothing' in this report; it has: "):
         print_report(run, Console(file=stream), sections=["nothing"])
 
@@ -374,7 +374,7 @@ def test_filtering(run: Path, chosen: dict[str, str], found: int) -> None:
 @pytest.mark.slow
 def test_the_tables_as_a_run_offline(run: Path, tmp_path: Path) -> None:
     code = (
-        "import sys\nfrom pathlib import Path\nfrom tracedistill.report.stored import read_report\n"
+        "import sys\nfrom pathlib import Path\nfrom tracedistill.report.reader import read_report\n"
         "from tracedistill.report.tracking import log_report\nlog_report(read_report(Path(sys.argv[1])), 'small')\n"
     )
     kept = tmp_path / "tracked"

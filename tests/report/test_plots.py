@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from tracedistill.report.plots import BOTTOM, HEIGHT, LEFT, LINE, RIGHT, TOP, WIDTH, laid_out
-from tracedistill.report.records import Plot, Point
+from tracedistill.report.tables import Plot, Point
 
 
 def point(name: str, x: float | None, y: float) -> Point:

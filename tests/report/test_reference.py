@@ -17,10 +17,10 @@ from tracedistill.cli import main
 from tracedistill.errors import InputError
 from tracedistill.files import to_json, write_json
 from tracedistill.report import write_view
+from tracedistill.report.reader import read_report
 from tracedistill.report.records import Report
 from tracedistill.report.reference import _docs, _records, reference
 from tracedistill.report.runs import view_of_folder
-from tracedistill.report.stored import read_report
 
 AGAIN = "python -m tracedistill.report.reference docs/report-json.md"
 
@@ -82,7 +82,10 @@ def test_other_versions_are_read(run: Path, change: Change) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda values: values.update(version=2), "of format 2, and this version reads 1; make it again: tracedistill"),
+        (
+            lambda values: values.update(version=2),
+            "but this version reads 1; to write it again, run: tracedistill",
+        ),
         (lambda values: values["arms"][0].update(n="six"), r"Expected `int`, got `str` - at `\$.arms\[0\].n`"),
         (lambda values: values.pop("arms"), "missing required field `arms`"),
     ],

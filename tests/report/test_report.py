@@ -73,7 +73,7 @@ def test_no_finding_compares_an_oracle_plan_with_an_arm_that_had_none() -> None:
     compared = comparison(first="trace-of-thought", second="few-shot")
     said = findings(report(oracle, arm(name="few-shot", prompt="few-shot"), comparisons=[compared]))
     assert not any("few-shot" in line for line in said)
-    assert said == ["No finding: every comparison holds a plan or trace made from the gold against an arm without."]
+    assert said == ["No finding: every comparison is between an arm with a plan or trace from gold and one without."]
 
 
 def test_no_finding_compares_a_forced_trace_from_gold_with_an_arm_that_had_none() -> None:
@@ -105,14 +105,14 @@ def test_limits_say_the_measured_share() -> None:
     )
     assert "tot shows the student steps that contain the answer in 72% of the problems" in said
     assert "82%" in said, "beside the share of the original files"
-    assert "tuned: the traces it learnt from contain the answer in 25% of the rows" in said
+    assert "tuned: its training traces contain the answer in 25% of the rows" in said
     assert "saw the gold" not in said
 
 
 def test_limits_of_another_task_do_not_speak_of_babi() -> None:
     plan = facts(4, holding_answer=1, oracle=4)
     said = "\n".join(limits(report(arm(name="tot", plan=plan), task="gsm8k")))
-    assert "in 25% of the problems. Its maker saw the gold." in said
+    assert "in 25% of the problems. They were made with the gold in view." in said
     assert "82%" not in said
     assert "bAbI" not in said
 
@@ -120,7 +120,7 @@ def test_limits_of_another_task_do_not_speak_of_babi() -> None:
 def test_the_fair_baseline_is_the_arm_that_was_shown_the_format() -> None:
     tuned, plain, few = arm(name="t", kind="tuned", tune="none"), arm(name="p"), arm(name="f", prompt="few-shot")
     assert "the fair untuned baseline is f." in "\n".join(limits(report(tuned, plain, few)))
-    assert "no arm of this study shows the format." in "\n".join(limits(report(tuned, plain)))
+    assert "no untuned arm of this study shows the format." in "\n".join(limits(report(tuned, plain)))
     assert "baseline" not in "\n".join(limits(report(tuned, few)))
     assert "format alone" not in "\n".join(limits(report(plain, few)))
 

@@ -174,7 +174,7 @@ def test_arms_without_attempts_wait(tmp_path: Path) -> None:
     view = view_of_folder(tmp_path)
     assert ([arm.name for arm in view.arms], view.waiting, view.comparisons) == (["a"], ("b",), ())
     write_view(view)
-    assert "b has no attempts yet" in (tmp_path / "report.md").read_text()
+    assert "No attempts yet, so not in this report: b" in (tmp_path / "report.md").read_text()
 
 
 def test_the_newest_manifest_tells_the_recipe(tmp_path: Path) -> None:
@@ -337,7 +337,7 @@ def test_against_names_what_flipped_and_what_changed(tmp_path: Path, capsys: pyt
     assert ["now/a", "arm.max_tokens", "64", "128"] in settings["rows"]
     assert ["now/a", "generate.batch", "8", "4"] in settings["rows"]
     assert len(settings["rows"]) == 2
-    assert "Without a counterpart of the same name: now/new." in section["notes"]
+    assert "Arms that only one of the runs has: now/new." in section["notes"]
     printed = capsys.readouterr().out
     assert "Against then" in printed
     assert ids[3] in printed

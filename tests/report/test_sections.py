@@ -20,10 +20,10 @@ from tracedistill.report.format import dollars, number
 from tracedistill.report.runs import view_of_folder
 from tracedistill.report.sections import all_sections
 from tracedistill.report.sections.context import context
-from tracedistill.report.sections.extras import extras
 from tracedistill.report.sections.forced import forced
 from tracedistill.report.sections.grid import grid
 from tracedistill.report.sections.scores import paired, scores_of
+from tracedistill.report.sections.trace_of_thought import trace_of_thought
 
 # ---- context check
 
@@ -151,7 +151,7 @@ def test_forced_traces_say_what_follows_and_what_changed(tmp_path: Path) -> None
     assert table(section, "against the same").rows[0] == ("put", "free", 10, 5, "50.0%", 4, 0)
     assert section is not None
     assert "in 6 of 8 attempts (75.0%)" in section.notes[0]
-    assert "what the trace causes" in section.notes[0]
+    assert "this share is causal" in section.notes[0]
 
 
 def test_a_forced_trace_that_nobody_corrupted_shows_no_cause(tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_published_z_values_from_attempts_and_from_counts(
     counts = {"tot": first, "cot": second}
     arms = {"tot": Arm(prompt="trace-of-thought"), "cot": Arm(prompt="chain-of-thought")}
     attempts = {name: verdicts(place < count for place in range(200)) for name, count in counts.items()}
-    section = extras(FakeRun(tmp_path, arms, attempts, comparisons=[("tot", "cot")]).view())
+    section = trace_of_thought(FakeRun(tmp_path, arms, attempts, comparisons=[("tot", "cot")]).view())
     row = table(section, "two-sample z-test").rows[0]
     assert row[1:7] == (first, 200, second, 200, z, f"{exact[1]:.5f}")
     assert row[7] == "exact McNemar"
@@ -213,7 +213,7 @@ def test_relative_changes_and_ranges_by_method(tmp_path: Path) -> None:
         for s, by in right.items()
         for m, count in by.items()
     }
-    section = extras(FakeRun(tmp_path, arms, attempts, students={"small": STUDENT, "large": STUDENT}).view())
+    section = trace_of_thought(FakeRun(tmp_path, arms, attempts, students={"small": STUDENT, "large": STUDENT}).view())
     assert table(section, "best alternative").rows == (
         ("small", "trace-of-thought", "chain-of-thought", "20.0%", "45.0%", "+25.0", "+125.0%", 100),
         ("large", "trace-of-thought", "standard", "80.0%", "90.0%", "+10.0", "+12.5%", 100),
@@ -228,7 +228,7 @@ def test_variants_of_one_method_are_no_alternatives_to_each_other(tmp_path: Path
         "cot": Arm(),
     }
     attempts = {name: verdicts(n < right for n in range(10)) for name, right in (("mine", 6), ("wrong", 9), ("cot", 3))}
-    found = table(extras(FakeRun(tmp_path, arms, attempts).view()), "best alternative")
+    found = table(trace_of_thought(FakeRun(tmp_path, arms, attempts).view()), "best alternative")
     assert [(row[1], row[2], row[5]) for row in found.rows] == [
         ("trace-of-thought (mine)", "standard", "+30.0"), ("trace-of-thought (wrong)", "standard", "+60.0"),
     ]  # fmt: skip
@@ -239,7 +239,7 @@ def test_chi_square_is_on_counts_and_not_on_pooled_samples(tmp_path: Path) -> No
     arms = {"a": Arm(), "b": Arm(prompt="trace-of-thought"), "c": Arm(samples=2, temperature=1.0)}
     attempts = {name: verdicts(each) for name, each in flags.items()}
     attempts["c"] = [line(f"p{n}", True, sample=sample) for n in range(50) for sample in (0, 1)]
-    found = table(extras(FakeRun(tmp_path, arms, attempts).view()), "kinds of answers")
+    found = table(trace_of_thought(FakeRun(tmp_path, arms, attempts).view()), "kinds of answers")
     assert [row[:4] for row in found.rows] == [("a", 50, 30, 20), ("b", 50, 20, 30)]
     expected = stats.chi_square([[30, 20], [20, 30]])
     assert f"counts: {number(expected.statistic)}, 1 degrees" in found.note
@@ -249,7 +249,7 @@ def test_z_is_left_out_where_rows_are_not_independent(tmp_path: Path) -> None:
     rows = [line(f"p{n}", n % 2 == 0, sample=sample) for n in range(10) for sample in range(2)]
     arms = {"a": Arm(samples=2), "b": Arm(samples=2, prompt="trace-of-thought")}
     run = FakeRun(tmp_path, arms, {"a": rows, "b": rows}, comparisons=[("a", "b")])
-    row = table(extras(run.view()), "two-sample z-test").rows[0]
+    row = table(trace_of_thought(run.view()), "two-sample z-test").rows[0]
     assert row[5:8] == (None, None, "paired t on per-problem means")
 
 

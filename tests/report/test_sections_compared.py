@@ -11,9 +11,9 @@ from tests.sections_kit import FakeRun, column, line, table, verdicts
 from tracedistill import stats
 from tracedistill.files import to_json
 from tracedistill.recipes import Arm
-from tracedistill.report.records import Section
 from tracedistill.report.sections.comparisons import CROSSED, MCNEMAR, MEANS, compare, comparisons, not_compared
-from tracedistill.report.sections.extras import extras
+from tracedistill.report.sections.trace_of_thought import trace_of_thought
+from tracedistill.report.tables import Section
 
 TODAY = ("first", "second", "n", "difference", "low", "high", "only_first", "only_second", "test", "p", "p_holm")
 
@@ -38,7 +38,7 @@ def test_one_attempt_each_is_mcnemar_and_the_paired_bootstrap(tmp_path: Path) ->
     assert entry.p == entry.p_holm == stats.mcnemar_exact(15, 5)
     assert 0 < entry.low < 0.1 < entry.high < 0.2
     assert (entry.discordance, entry.alpha, entry.power) == (0.2, 0.05, 0.8)
-    assert entry.mde == stats.minimum_detectable_effect(100, 0.2).effect
+    assert entry.mde == stats.minimum_detectable_effect(100, 0.2)
     assert (entry.seeds, entry.samples, entry.single_seed) == (1, 1, False)
 
 
@@ -132,7 +132,7 @@ def test_arms_without_common_problems_are_in_no_family(tmp_path: Path) -> None:
     assert [row[0] for row in table(section, "tests").rows] == ["a - b"]
     told = "No common problems, so not compared and not in the family: a - far, far - b."
     assert told in section.notes
-    shown = extras(view)
+    shown = trace_of_thought(view)
     assert shown is not None
     z_tests = table(shown, "two-sample z-test")
     assert [row[-2:] for row in z_tests.rows][::2] == [("no common problems", None)] * 2
@@ -169,10 +169,10 @@ def test_the_section_says_test_power_and_discordance(tmp_path: Path) -> None:
     section = comparisons(
         FakeRun(tmp_path, arms, {"a": verdicts(a), "b": verdicts(b)}, comparisons=[("a", "b")]).view()
     )
-    power = table(section, "what could have been found").rows[0]
+    power = table(section, "power").rows[0]
     assert power[1] == 100
     assert power[3:] == ("80%", "0.05", "20.0% (the observed one)")
-    assert column(table(section, "tests"), "speaks about") == ["this student, prompted so"]
+    assert column(table(section, "tests"), "speaks about") == ["this student with these prompts"]
 
 
 def test_without_comparisons_there_is_no_section(tmp_path: Path) -> None:

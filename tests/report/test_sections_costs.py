@@ -100,7 +100,7 @@ def test_no_price_no_money(tmp_path: Path) -> None:
     section = costs(costly(tmp_path).view())
     assert section is not None
     assert not any("money" in found.title for found in section.tables)
-    assert any("names no price" in note for note in section.notes)
+    assert any("has no prices" in note for note in section.notes)
     assert table(section, "break-even").heads[2:4] == ("in tokens", "in seconds")
 
 

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from tests.sections_kit import FakeRun, line, table, verdicts
+from tracedistill import interventions
 from tracedistill.files import write_json
 from tracedistill.interventions import Intervention
 from tracedistill.recipes import Arm, AttributionConfig, TeacherConfig
-from tracedistill.report.sections import declared
-from tracedistill.report.sections.declared import ALL, Preserved, kept_by, kept_of
 from tracedistill.report.sections.differences import differences
+from tracedistill.report.sections.kept_form import ALL, Preserved, kept_by, kept_of
 from tracedistill.report.sections.text_form import form_of, frame_of, other_marks
 
 KEYS = [f"p{n}" for n in range(20)]
@@ -31,7 +31,7 @@ CORRECT = {key: completion(f"{NAMES[n % 5]} met Bob in {1990 + n}.") for n, key 
 INCORRECT = {key: completion(f"{NAMES[(n + 1) % 5]} met Cid in {1950 + n}.", "other") for n, key in enumerate(KEYS)}
 ARMS = {"right": Arm(tune="correct"), "wrong": Arm(tune="incorrect")}
 PAIR = [("wrong", "right")]
-REAL = dict(declared.INTERVENTIONS)
+REAL = dict(interventions.INTERVENTIONS)
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +45,7 @@ def _fixed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
             name: Intervention(name, each, (), REAL["correct"].apply, answers=name == "wrong-answer")  # type: ignore[arg-type]
             for name, each in keeps.items()
         }
-        monkeypatch.setattr(declared, "INTERVENTIONS", known)
+        monkeypatch.setattr(interventions, "INTERVENTIONS", known)
 
 
 def study(
@@ -275,7 +275,7 @@ def test_other_training_prompts_are_flagged_unless_the_prompt_is_declared(tmp_pa
 
 def test_a_limit_beside_another_factor_is_flagged_alone_it_is_the_factor(tmp_path: Path) -> None:
     arms = {"right": Arm(tune="correct"), "wrong": Arm(tune="incorrect", max_tokens=512)}
-    assert found(study(tmp_path, arms=arms))["max_tokens"] == ("declared, but not told apart from tune", True)
+    assert found(study(tmp_path, arms=arms))["max_tokens"] == ("declared, but confounded with tune", True)
     arms = {"right": Arm(tune="correct"), "wrong": Arm(tune="correct", max_tokens=512)}
     assert found(study(tmp_path / "alone", CORRECT, arms))["max_tokens"] == ("declared", False)
 
@@ -348,7 +348,7 @@ def test_arms_of_an_attribution_are_held_against_each_other(tmp_path: Path) -> N
     for name in arms:
         run.manifest(f"generate:{name}", f"generations/{name}.jsonl", run._asked(name))
     section = differences(run.view())
-    rows = table(section, "arms that attribution")
+    rows = table(section, "arms used for error")
     assert {row[0] for row in rows.rows} == {"gold - told", "again - told"}
     assert not rows.flagged
     assert {row[0] for row in table(section, "the other arms").rows} == {"other - base"}
@@ -371,7 +371,7 @@ def test_broken_declarations_are_red(tmp_path: Path) -> None:
         "right": {"measured": {**measured, "length_ratio": 1.0, "within_tenth": 1.0}, "broken": []},
         "wrong": {"measured": measured, "broken": ["incorrect is to keep length: mean within 3%: the mean is 1.200"]},
     }
-    rows = table(differences(run.view()), "interventions held")
+    rows = table(differences(run.view()), "interventions checked")
     assert rows.rows[0][-1] == "all hold"
     assert rows.rows[1] == ("wrong", "tuned on", 20, 1, "1.200", "40%", run.assembly["arms"]["wrong"]["broken"][0])
     assert rows.flagged == {(1, 6)}

@@ -178,6 +178,6 @@ def test_the_report_says_not_judged_once(study_file: StudyFile, tmp_path: Path) 
     report = read_json(loaded.study.folder / "report.json")
     arm = report["arms"][0]
     assert (arm["trace_not_judged"], arm["trace_none"], arm["judges_traces"], arm["joint"]) == (8, 0, False, [0] * 4)
-    assert sum("Traces are not judged" in line for line in report["limits"]) == 1
+    assert sum("Some traces are not judged" in line for line in report["limits"]) == 1
     assert "not judged" in (loaded.study.folder / "report.md").read_text()
     assert "none written" not in (loaded.study.folder / "report.html").read_text()

@@ -20,8 +20,8 @@ from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.pipeline.terms import OWN
 from tracedistill.pipeline.validate import audit_of
+from tracedistill.report.reader import read_report
 from tracedistill.report.records import Report
-from tracedistill.report.stored import read_report
 from tracedistill.training.tracking import check_tracker
 from tracedistill.validation.judge_audit import JudgeAudit
 

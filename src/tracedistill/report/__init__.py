@@ -16,9 +16,8 @@ from pathlib import Path
 from tracedistill.files import atomic, dumps, to_json
 from tracedistill.recipes import Study
 from tracedistill.records import Problem
-from tracedistill.report.against import against_section
 from tracedistill.report.arms_table import COMPARISON_HEADS, arm_row, comparison_row
-from tracedistill.report.browser import browse
+from tracedistill.report.attempt_browser import browse
 from tracedistill.report.csv import csv_text
 from tracedistill.report.decision import decision
 from tracedistill.report.figures import build
@@ -28,6 +27,7 @@ from tracedistill.report.markdown import markdown
 from tracedistill.report.records import Report
 from tracedistill.report.runs import RunView, view_of_study
 from tracedistill.report.sections import all_sections
+from tracedistill.report.sections.flips import flips
 from tracedistill.report.sections.sources import about
 from tracedistill.tasks import Task, get_task
 
@@ -52,7 +52,7 @@ def write_view(view: RunView, out: Path | None = None, task: Task | None = None)
     report = replace(
         report, decision=tuple(decision(view, report)), findings=tuple(findings(report)), limits=tuple(limits(report))
     )
-    sections = [against_section(view), *all_sections(view), *about(view, report)]
+    sections = [flips(view), *all_sections(view), *about(view, report)]
     report = replace(report, sections=tuple(section for section in sections if section is not None))
     shown = browse(view, task or get_task(view.task))
     texts = {

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from tracedistill.report.format import between, p_value, percent, points
-from tracedistill.report.records import ArmFigures, Cell, Comparison, Report, Table
+from tracedistill.report.records import ArmFigures, Comparison, Report
+from tracedistill.report.tables import Cell, Table
 from tracedistill.stats import JointTable
 
-VOTED = "Arms that vote: n, answer right and its interval count problems, once per seed; other columns count attempts."
+VOTED = "Arms that vote: n, answer right and its interval count problems once per seed; other columns count attempts."
 """Note below a table of arms in which one votes."""
 JOINT_KEY = "joint: trace right & answer right, right & wrong, wrong & right, wrong & wrong; unparsed counts as wrong"
 ANSWERS, TRACES, COST = "answers", "the students' own traces", "cost"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from tracedistill.errors import InputError
@@ -72,32 +71,28 @@ def _labels(views: Sequence[RunView]) -> list[str]:
     for names in (
         [view.name for view in views],
         [view.folder.resolve().name for view in views],
-        [_tail(view.folder.resolve()) for view in views],
+        ["/".join(view.folder.resolve().parts[-2:]) for view in views],
     ):
         if len(set(names)) == len(names):
             return names
     return [str(view.folder.resolve()) for view in views]
 
 
-def _tail(folder: Path) -> str:
-    return "/".join(folder.parts[-2:])
-
-
 def _common(views: Sequence[RunView], labels: Sequence[str]) -> tuple[frozenset[str], tuple[RunFacts, ...]]:
-    asked = [_asked(view) for view in views]
-    shared = set(asked[0]).intersection(*asked[1:])
-    same = frozenset(key for key in shared if len({_content(problems[key]) for problems in asked}) == 1)
+    attempted = [_attempted(view) for view in views]
+    shared = set(attempted[0]).intersection(*attempted[1:])
+    same = frozenset(key for key in shared if len({_content(problems[key]) for problems in attempted}) == 1)
     if not same:
-        why = f"{len(shared)} ids are shared, with different questions or golds" if shared else "no id is shared"
+        why = f"{len(shared)} ids are shared, but with different questions or golds" if shared else "no id is shared"
         raise InputError(f"no problem in common between {' and '.join(str(view.folder) for view in views)}: {why}")
     runs = tuple(
         RunFacts(label, str(view.folder), len(problems), len(problems) - len(same), len(shared) - len(same))
-        for label, view, problems in zip(labels, views, asked, strict=True)
+        for label, view, problems in zip(labels, views, attempted, strict=True)
     )
     return same, runs
 
 
-def _asked(view: RunView) -> dict[str, Problem]:
+def _attempted(view: RunView) -> dict[str, Problem]:
     """Return the problems that every arm of the run has attempted; the others cannot be paired."""
     tried = [set(view.attempts(arm.name).ids) for arm in view.arms]
     return {key: problem for key, problem in view.problems().items() if all(key in ids for ids in tried)}

@@ -1,4 +1,4 @@
-"""What the figures say to somebody who has to decide: prompt the student, tune it, or not known yet.
+"""Decide from the figures: prompt the student, tune it, or not known yet.
 
 Tune: answer-only answers 88.0% of 200 test problems right, the best prompt (few-shot) 61.5%: 26.5 points more (95%
 interval 19.5 to 33.5). 1,000 queries cost $0.04 tuned and $0.11 prompted.
@@ -33,40 +33,39 @@ def decision(view: RunView, report: Report) -> list[str]:
     arms = [arm for arm in report.arms if arm.n]
     if not arms:
         return []
-    spoilt = _spoilt(view, arms)
-    if spoilt:
-        return [spoilt]
+    defect = _defect(view, arms)
+    if defect:
+        return [defect]
     fair = [arm for arm in arms if not arm.oracle and arm.forced is None]
-    tuned = _side("tuned arms", [arm for arm in fair if arm.kind in ("tuned", "served")])
+    tuned = _best("tuned arms", [arm for arm in fair if arm.kind in ("tuned", "served")])
     if tuned is None:
         return []
-    prompted = _side("prompts", [arm for arm in fair if arm.kind == "in context" and arm.student == tuned.arm.student])
-    said = [] if prompted is None else _decided(view, tuned.arm, prompted.arm)
-    caveats = _chosen(report, [side for side in (tuned, prompted) if side is not None]) if said else []
-    return said + _trace(view, fair) + caveats
+    prompted = _best("prompts", [arm for arm in fair if arm.kind == "in context" and arm.student == tuned.arm.student])
+    sentences = [] if prompted is None else _decided(view, tuned.arm, prompted.arm)
+    caveats = _caveats(report, [best for best in (tuned, prompted) if best is not None]) if sentences else []
+    return sentences + _trace(view, fair) + caveats
 
 
 # ---- defects that rule out a decision
 
 
-def _spoilt(view: RunView, arms: Sequence[ArmFigures]) -> str:
+def _defect(view: RunView, arms: Sequence[ArmFigures]) -> str:
     n = max(arm.n for arm in arms)
     ungradable = max(arm.ungradable / max(1, arm.attempts) for arm in arms)
     if ungradable > MOST_UNGRADABLE:
         return (
             f"Nothing can be decided: {percent(ungradable)} of the golds cannot be graded. Look at the golds "
-            "(tracedistill audit, or problems.report.json), or say which judge is meant (task.judge)."
+            "(tracedistill audit, or problems.report.json), or choose another judge (task.judge)."
         )
     if not any(arm.correct for arm in arms):
         return (
-            f"Nothing can be decided: no arm answers any of the {n} test problems right. Read a few attempts: is the "
-            "question asked, is the judge the right one, is the student able to do this at all?"
+            f"Nothing can be decided: no arm answers any of the {n} test problems right. Read a few attempts. Does the "
+            "prompt ask the question? Is it the right judge? Can the student do this task at all?"
         )
     if _task_unnamed(view):
         return (
-            "Nothing can be decided between prompting and tuning: the prompt never says what is to be done, so that "
-            "the untuned student was not asked the question. Say it in task.instruction (and task.labels), and run it "
-            "again."
+            "Nothing can be decided between prompting and tuning: the prompt never says what to do, so the untuned "
+            "student cannot know the question. Set task.instruction (and task.labels), and run the study again."
         )
     return ""
 
@@ -89,21 +88,21 @@ def _task_unnamed(view: RunView) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
-    """One side of the decision: the arm that stands for it."""
+class ChosenArm:
+    """The best arm of one side of the decision."""
 
-    what: str
-    """What it was chosen among, in words."""
-    among: int
-    """How many there were."""
+    side: str
+    """The arms it was chosen from, in words."""
+    count: int
+    """Number of these arms."""
     arm: ArmFigures
-    """The best of them, the first of equals."""
+    """The best arm, the first of equals."""
     on_validation: bool
     """Whether it is the best on validation problems; else on the test problems."""
 
 
-def _side(what: str, arms: Sequence[ArmFigures]) -> Side | None:
-    """Choose the best of these arms, on validation problems if all of them were asked some."""
+def _best(side: str, arms: Sequence[ArmFigures]) -> ChosenArm | None:
+    """Choose the best of these arms, on validation problems if all of them have attempts at some."""
     if not arms:
         return None
     held = len(arms) > 1 and all(arm.validation is not None for arm in arms)
@@ -112,29 +111,29 @@ def _side(what: str, arms: Sequence[ArmFigures]) -> Side | None:
         share = arm.validation if held and arm.validation is not None else arm.accuracy.raw
         return share.value or 0.0
 
-    return Side(what, len(arms), max(arms, key=right), held)
+    return ChosenArm(side, len(arms), max(arms, key=right), held)
 
 
-def _chosen(report: Report, sides: Sequence[Side]) -> list[str]:
-    """Say of each side that had several arms on which problems its arm was chosen."""
-    several = [side for side in sides if side.among > 1]
+def _caveats(report: Report, chosen: Sequence[ChosenArm]) -> list[str]:
+    """State on which problems an arm was chosen, for each side with several arms."""
+    several = [best for best in chosen if best.count > 1]
     held = [
-        f"{side.arm.name}, the best of {side.among} {side.what} ({percent(share.value)} of {share.n} right there)"
-        for side in several
-        if side.on_validation and (share := side.arm.validation) is not None
+        f"{best.arm.name}, the best of {best.count} {best.side} ({percent(share.value)} of {share.n} right there)"
+        for best in several
+        if best.on_validation and (share := best.arm.validation) is not None
     ]
     lines = [f"Chosen on validation problems, not on these test problems: {' and '.join(held)}."] if held else []
-    flattered = [f"the best of {side.among} {side.what}" for side in several if not side.on_validation]
+    flattered = [f"the best of {best.count} {best.side}" for best in several if not best.on_validation]
     if flattered:
         n = report.problems.validation
         remedy = (
-            f"evaluation.choose_on chooses on the {n} validation problems"
+            f"Set evaluation.choose_on to choose on the {n} validation problems."
             if n
-            else ("the study has no validation problems to choose on (task.validation)")
+            else "The study has no validation problems to choose on (task.validation)."
         )
         lines.append(
-            f"Chosen on these test problems, not on validation: {' and '.join(flattered)}. That flatters the side with "
-            f"more arms to choose from; {remedy}."
+            f"Chosen on these test problems, not on validation: {' and '.join(flattered)}. This favours the side with "
+            f"more arms to choose from. {remedy}"
         )
     return lines
 
@@ -164,25 +163,25 @@ def _share(arm: ArmFigures) -> str:
 
 
 def _to_know(entry: Comparison) -> str:
-    """Say how many problems or seeds would be needed to establish a difference of the observed size."""
+    """State how many problems or seeds would establish a difference of the observed size."""
     effect, discordance = abs(entry.difference), entry.discordance
     if entry.single_seed:
-        seeds = " and three seeds per tuned arm (training.seeds), since one adapter may be a lucky one"
+        seeds = " and three seeds per tuned arm (training.seeds), since one adapter may be better by chance"
     else:
         seeds = ""
     if discordance is None:
-        return f"To know, it takes more test problems{seeds}."
+        return f"To decide, use more test problems{seeds}."
     if effect < 0.01:
-        detectable = stats.minimum_detectable_effect(entry.n, discordance, power=POWER)
-        if detectable.effect is None:
-            return f"To know, it takes more test problems{seeds}."
+        smallest = stats.minimum_detectable_effect(entry.n, discordance, power=POWER)
+        if smallest is None:
+            return f"To decide, use more test problems{seeds}."
         return (
-            f"{entry.n} problems would have shown a difference of {points(detectable.effect)} points in four of five "
-            f"studies: if there is one, it is likely smaller. More test problems{seeds} would tell."
+            f"With {entry.n} problems, four of five studies detect a difference of {points(smallest)} points, so any "
+            f"difference is probably smaller. To decide, use more test problems{seeds}."
         )
     wanted = _problems_for(effect, max(discordance, effect))
     shown = f"about {wanted:,}" if wanted is not None else f"more than {PROBLEMS_MOST:,}"
-    return f"To know a difference of this size in four of five studies it takes {shown} test problems{seeds}."
+    return f"To detect a difference of this size in four of five studies, use {shown} test problems{seeds}."
 
 
 def _problems_for(effect: float, discordance: float) -> int | None:
@@ -202,11 +201,11 @@ def _cost(view: RunView, tuned: ArmFigures, prompted: ArmFigures) -> str:
     """State the cost of 1,000 queries each way: in money if the recipe has prices, else in tokens."""
     one, other = (cost_of(view, view.arm(arm.name)) for arm in (tuned, prompted))
     for place, format_cost in ((0, dollars), (1, number)):
-        of_one = one.each[place], other.each[place]
-        if of_one[0] is None or of_one[1] is None or not any(of_one):
+        each = one.each[place], other.each[place]
+        if each[0] is None or each[1] is None or not any(each):
             continue
         unit = "" if place == 0 else " tokens"
-        sides = [f"{format_cost(QUERIES * value)}{unit}" for value in of_one if value is not None]
+        sides = [f"{format_cost(QUERIES * value)}{unit}" for value in each if value is not None]
         head = f"{QUERIES:,} queries cost {sides[0]} tuned and {sides[1]} prompted"
         return f"{head}{_once(one, other, place, unit)}."
     return ""

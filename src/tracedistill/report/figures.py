@@ -16,11 +16,11 @@ from tracedistill.files import read_json
 from tracedistill.recipes import arm_of_run, choose_on
 from tracedistill.records import Problem, split_node_name
 from tracedistill.report.attempts import ANSWERS, FINISHES, TRACES, AttemptColumns, Codes, read_columns
+from tracedistill.report.reader import record_of
 from tracedistill.report.records import ArmFigures, Assembly, Baseline, Report, Sizes
 from tracedistill.report.runs import ArmFacts, RunView, imitates, method_of
 from tracedistill.report.sections.comparisons import compare, not_compared
 from tracedistill.report.sections.scores import as_share, right_share, scores_of, share_of
-from tracedistill.report.stored import record_of
 from tracedistill.report.teachers import teacher_figures, without_leaks
 
 CONFIDENCE = 0.95

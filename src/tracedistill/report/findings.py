@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tracedistill.report.format import p_relation, points
+from tracedistill.report.format import listed, p_relation, points
 from tracedistill.report.records import ArmFigures, Report
 
 ALPHA = 0.05
@@ -17,7 +17,7 @@ PAIRS_NAMED = 10
 
 ONE_ADAPTER = (
     "One adapter per arm and one seed: these findings are about these adapters on these problems, not about the kind "
-    "of trace. No test problem was tuned on, and hyperparameters are to be chosen on the validation split."
+    "of trace. No test problem was used for tuning; choose hyperparameters on the validation split."
 )
 
 
@@ -46,7 +46,7 @@ def findings(report: Report) -> list[str]:
     if not fair:
         return [
             *sentences,
-            "No finding: every comparison holds a plan or trace made from the gold against an arm without.",
+            "No finding: every comparison is between an arm with a plan or trace from gold and one without.",
         ]
     return [*sentences, "No declared comparison is significant after the Holm correction."]
 
@@ -55,7 +55,7 @@ def _failed_calls(report: Report) -> list[str]:
     """Report endpoint arms with failed calls, which are counted as wrong answers."""
     return [
         f"{arm.name}: {arm.errors} of {arm.attempts} calls to its endpoint failed or were refused and count "
-        "as no answer, so its accuracy is too low. Run the same command to retry the failed ones."
+        "as no answer, so its accuracy is too low. Run the same command again to retry them."
         for arm in report.arms
         if arm.errors and arm.kind != "imported"
     ]
@@ -68,9 +68,9 @@ def limits(report: Report) -> list[str]:
     untuned = [arm for arm in report.arms if arm.kind == "in context" and arm.prompt != "few-shot"]
     few = [arm for arm in report.arms if arm.prompt == "few-shot"]
     if tuned and untuned:
-        fair = f"the fair untuned baseline is {few[0].name}" if few else "no arm of this study shows the format"
+        fair = f"the fair untuned baseline is {few[0].name}" if few else "no untuned arm of this study shows the format"
         sentences.append(
-            "Tuning also teaches how an answer is written: an untuned student that was never shown the format can lose "
+            "Tuning also teaches the format of an answer. An untuned student that was never shown the format can lose "
             f"by format alone (compare its candidate reading); {fair}."
         )
     assembly = report.assembly
@@ -78,7 +78,7 @@ def limits(report: Report) -> list[str]:
         lost = ", ".join(assembly.categories_lost)
         sentences.append(
             f"Tuned arms share their rows: of {assembly.train_problems} training problems {assembly.rows} have a "
-            f"trace in every arm, and none of them is of the kind {lost}. The test has such problems: "
+            f"trace in every arm, and none of them is of the type {lost}. The test split has such problems, so "
             "compare arms with each other, not with other studies."
         )
     sentences += _plans_with_answers(report)
@@ -87,24 +87,23 @@ def limits(report: Report) -> list[str]:
         if data and arm.mix:
             holding, traces, rows = data.holding_answer, data.traces, data.rows
             sentences.append(
-                f"{arm.name}: of its {rows} rows {traces} have a trace, whichever arm they come from, and in "
-                f"{holding} the trace contains the answer."
+                f"{arm.name}: of its {rows} rows, {traces} have a trace (from any arm); {holding} contain the answer."
             )
         elif data and data.traces and arm.tune == "correct":
             share = data.holding_answer / data.traces
             sentences.append(
-                f"{arm.name}: the traces it learnt from contain the answer in {share:.0%} of the rows, so that "
-                "trace and answer are tied by construction: a right trace makes a right answer easy to copy."
+                f"{arm.name}: its training traces contain the answer in {share:.0%} of the rows, which ties "
+                "trace and answer by construction: a right trace makes a right answer easy to copy."
             )
     unjudged = [arm.name for arm in report.arms if arm.trace_not_judged]
     if unjudged:
         sentences.append(
-            "Traces are not judged where no rule of the task says what a right one would be: they count neither as "
-            f"right nor as wrong ({', '.join(unjudged)}). Gold steps, or a person (tracedistill review), would tell."
+            "Some traces are not judged because the task has no rule for them; they count neither as right nor as "
+            f"wrong ({', '.join(unjudged)}). To judge them, add gold steps, or review them (tracedistill review)."
         )
     sentences += [
         f"{arm.name}: {arm.too_long} of {arm.attempts} prompts leave no room for max_tokens in the student's context "
-        "window. They were not asked and count as no answer; lower base.max_tokens, or show less in the prompt."
+        "window. They were not run and count as no answer; lower base.max_tokens, or show less in the prompt."
         for arm in report.arms
         if arm.too_long
     ]
@@ -113,17 +112,17 @@ def limits(report: Report) -> list[str]:
     imported = [arm.name for arm in report.arms if arm.kind == "imported"]
     if imported:
         sentences.append(
-            f"Imported: {', '.join(imported)}. With which seeds and settings they were made is not known here; a "
-            "finding is about these outputs."
+            f"Imported: {', '.join(imported)}. Their seeds and settings are unknown, so findings are about these "
+            "outputs only."
         )
     if report.runs:
         left_out = sum(run.left_out for run in report.runs)
         sentences.append(
-            f"All figures are over the {report.problems.test} problems that every arm of every run was asked "
-            f"alike; {left_out} are left out (runs counted one by one)."
+            f"All figures are over the {report.problems.test} problems that are identical in every run and "
+            f"attempted by every arm; {left_out} are left out (summed over runs)."
         )
     if report.waiting:
-        sentences.append(f"{', '.join(report.waiting)} has no attempts yet and is not in this report.")
+        sentences.append(f"No attempts yet, so not in this report: {', '.join(report.waiting)}.")
     return sentences
 
 
@@ -132,7 +131,7 @@ def _one_seed(tuned: Sequence[ArmFigures]) -> list[str]:
     alone = [arm.name for arm in tuned if arm.seeds == 1]
     if not alone or len(alone) == len(tuned):
         return [ONE_ADAPTER] * bool(alone)
-    return [f"One adapter and one seed: {', '.join(alone)}. What is found of them is about these adapters alone."]
+    return [f"One adapter and one seed: {', '.join(alone)}. Findings on them are about these adapters only."]
 
 
 def _plans_with_answers(report: Report) -> list[str]:
@@ -142,23 +141,22 @@ def _plans_with_answers(report: Report) -> list[str]:
     oracles = [name for name, plan in shown if plan.oracle]
     original = " (in the original bAbI files 82% of the supporting facts do)" if report.task == "babi" else ""
     if len(shares) > FEW_PLANS:
-        listed = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
-        seen = f" Made with the gold in view: {', '.join(oracles)}." if oracles else ""
-        sentence = (
-            f"Share of the problems whose shown steps contain the answer: {listed}{original}. Where they do, "
-            "picking it "
-            f"out would do.{seen}"
-        )
-        return [sentence]
-    easy = ": picking it out would do" if original else ""
+        per_arm = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
+        oracle = f" Made with the gold in view: {', '.join(oracles)}." if oracles else ""
+        return [
+            (
+                f"Share of problems whose shown steps contain the answer: {per_arm}{original}. In these, copying it is "
+                f"enough.{oracle}"
+            )
+        ]
+    easy = ", so copying it is enough" if original else ""
     return [
         f"{name} shows the student steps that contain the answer in {share:.0%} of the problems"
-        f"{original}{easy}.{' Its maker saw the gold.' * (name in oracles)}"
+        f"{original}{easy}.{' They were made with the gold in view.' * (name in oracles)}"
         for name, share in shares.items()
     ]
 
 
 def named(pairs: Sequence[Sequence[str]]) -> str:
     """List pairs of arms in a sentence: the first ones by name, the rest by count."""
-    listed = ", ".join(f"{first} - {second}" for first, second in pairs[:PAIRS_NAMED])
-    return listed + (f" and {len(pairs) - PAIRS_NAMED} more" if len(pairs) > PAIRS_NAMED else "")
+    return listed([f"{first} - {second}" for first, second in pairs], PAIRS_NAMED)

@@ -1,8 +1,10 @@
-"""Format cells, shares, intervals, p values and money."""
+"""Format cells, shares, intervals, p values, money and lists of names."""
 
 from __future__ import annotations
 
-from tracedistill.report.records import Cell
+from collections.abc import Sequence
+
+from tracedistill.report.tables import Cell
 from tracedistill.stats import Difference, Interval, Mean, Share
 
 
@@ -44,20 +46,19 @@ def between(low: float | None, high: float | None) -> str | None:
     return None if low is None or high is None else f"{100 * low:.1f} to {100 * high:.1f}"
 
 
-def of_share(share: Share) -> tuple[str | None, str | None, int]:
-    """Format a share's value, interval and n as three cells; value and interval are None if n is 0."""
-    if share.value is None:
+def of_estimate(estimate: Share | Mean) -> tuple[str | None, str | None, int]:
+    """Format an estimate's value, interval (clipped to 0..1) and n as three cells; no value if n is 0."""
+    if estimate.value is None:
         return None, None, 0
-    return percent(share.value), between(share.low, share.high), share.n
+    if estimate.low is None or estimate.high is None:
+        return percent(estimate.value), None, estimate.n
+    return percent(estimate.value), between(max(0.0, estimate.low), min(1.0, estimate.high)), estimate.n
 
 
-def of_mean(mean: Mean) -> tuple[str | None, str | None, int]:
-    """Format a mean's value, interval (clipped to 0..1) and n as three cells."""
-    if mean.value is None:
-        return None, None, 0
-    if mean.low is None or mean.high is None:
-        return percent(mean.value), None, mean.n
-    return percent(mean.value), between(max(0.0, mean.low), min(1.0, mean.high)), mean.n
+def listed(names: Sequence[str], most: int) -> str:
+    """List the first names, and count the rest: `a, b and 3 more`."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def gain(difference: Difference) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from tracedistill.report.arms_table import PAGE_COLUMNS, VOTED, labels_of
-from tracedistill.report.browser import ShownProblem
+from tracedistill.report.attempt_browser import ShownProblem
 from tracedistill.report.format import cell_text, p_relation, p_value, percent, points
 from tracedistill.report.plots import laid_out
 from tracedistill.report.records import ArmFigures, Comparison, Kind, Report

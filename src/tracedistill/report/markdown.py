@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from tracedistill.report.arms_table import arms_table, comparisons_table
 from tracedistill.report.format import cell_text
-from tracedistill.report.records import Report, Section, Table
+from tracedistill.report.records import Report
+from tracedistill.report.tables import Section, Table
 from tracedistill.shown import markdown_cell, markdown_line
 
 

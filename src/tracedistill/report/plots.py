@@ -1,4 +1,4 @@
-"""A scatter plot laid out for the page's SVG: ticks, marks with their intervals, labels that leave each other room."""
+"""Lay out a scatter plot for the page's SVG: ticks, marks with intervals, labels that do not overlap."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tracedistill.report.records import Plot, Point
+from tracedistill.report.tables import Plot, Point
 
 WIDTH, HEIGHT = 720, 340
-"""Of the drawing, in its own units; the page scales it."""
+"""Size of the drawing in its own units; the page scales it."""
 LEFT, RIGHT, TOP, BOTTOM = 48, 150, 14, 44
 """Margins around the plotted area; the right one has room for labels."""
 LINE, LETTER = 14, 6.6
@@ -18,11 +18,11 @@ LINE, LETTER = 14, 6.6
 
 def laid_out(plot: Plot) -> dict[str, Any]:
     """Return the plot's marks, levels and ticks in units of the drawing."""
-    marks = sorted((each for each in plot.points if each.x is not None), key=lambda each: (each.x, -each.y))
-    xs = [each.x for each in marks if each.x is not None]
+    marks = sorted((point for point in plot.points if point.x is not None), key=lambda point: (point.x, -point.y))
+    xs = [point.x for point in marks if point.x is not None]
     low, high = math.log10(min(xs) / 1.4), math.log10(max(xs) * 1.4)
-    bottom = math.floor(10 * min(each.low for each in plot.points)) / 10
-    top = math.ceil(10 * max(each.high for each in plot.points)) / 10
+    bottom = math.floor(10 * min(point.low for point in plot.points)) / 10
+    top = math.ceil(10 * max(point.high for point in plot.points)) / 10
 
     def across(x: float) -> float:
         return round(LEFT + (WIDTH - LEFT - RIGHT) * (math.log10(x) - low) / (high - low), 1)
@@ -32,15 +32,15 @@ def laid_out(plot: Plot) -> dict[str, Any]:
 
     taken: list[tuple[float, float, float]] = []
     levels = [
-        {"y": up(each.y), "label": _label(each, LEFT + 4, up(each.y) - 4, taken)}
-        for each in sorted((each for each in plot.points if each.x is None), key=lambda each: -each.y)
+        {"y": up(point.y), "label": _label(point, LEFT + 4, up(point.y) - 4, taken)}
+        for point in sorted((point for point in plot.points if point.x is None), key=lambda point: -point.y)
     ]
     placed = [
         {
-            "x": across(each.x), "y": up(each.y), "low": up(each.low), "high": up(each.high),
-            "label": _label(each, across(each.x) + 7, up(each.y) + 4, taken),
+            "x": across(point.x), "y": up(point.y), "low": up(point.low), "high": up(point.high),
+            "label": _label(point, across(point.x) + 7, up(point.y) + 4, taken),
         }
-        for each in marks if each.x is not None
+        for point in marks if point.x is not None
     ]  # fmt: skip
     step = 0.1 if top - bottom <= 0.6 else 0.2
     rungs = [round(bottom + step * number, 2) for number in range(1 + math.floor((top - bottom) / step + 1e-9))]

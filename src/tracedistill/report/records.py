@@ -11,80 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tracedistill.interventions import Measured
+from tracedistill.report.tables import Section
 from tracedistill.stats import Accuracy, JointTable, Share
 from tracedistill.validation import RejectionReport
 
 FILE = "report.json"
 VERSION = 1
 """Raised if a key of report.json is renamed, removed or given another meaning; not if one is added."""
-Cell = str | bool | int | float | None
-"""Text, a count or a figure; None is shown as a dash."""
 Kind = Literal["in context", "tuned", "served", "imported"]
-
-
-# ---- tables for people
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """One table of a section."""
-
-    title: str
-    """Caption."""
-    heads: tuple[str, ...]
-    """Column heads; the first column names the row."""
-    rows: tuple[tuple[Cell, ...], ...]
-    """Cells; text cells are already formatted."""
-    flagged: frozenset[tuple[int, int]] = frozenset()
-    """(row, column) of cells to highlight in red."""
-    note: str = ""
-    """How to read the table."""
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One arm in a plot."""
-
-    name: str
-    """The arm."""
-    x: float | None
-    """How far to the right it stands; None: it has no such value, and is a line across."""
-    y: float
-    """Its share, from 0 to 1."""
-    low: float
-    """Lower end of the share's 95% interval."""
-    high: float
-    """Upper end."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plot:
-    """Shares against something positive, on a logarithmic axis; drawn on the page alone."""
-
-    title: str
-    """What it shows."""
-    x: str
-    """What the horizontal axis counts."""
-    points: tuple[Point, ...]
-    """Its marks."""
-    note: str = ""
-    """How to read it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """One part of the report: tables shown alike by page, Markdown and terminal."""
-
-    key: str
-    """Stable name, used as anchor on the page."""
-    title: str
-    """Heading."""
-    notes: tuple[str, ...] = ()
-    """Sentences before the tables."""
-    tables: tuple[Table, ...] = ()
-    """Its tables."""
-    plot: Plot | None = None
-    """What the page draws above them; the same figures stand in the tables."""
 
 
 # ---- what arms were given

@@ -23,7 +23,7 @@ from tracedistill.report.records import Report
 HEAD = """\
 # report.json
 
-This page is generated from the records in `src/tracedistill/report/records.py`. Do not edit it; run
+This page is generated from the records in `src/tracedistill/report/` (`records.py`, `tables.py`). Do not edit it; run
 `python -m tracedistill.report.reference docs/report-json.md`.
 
 `tracedistill run` and `tracedistill report` write report.json into the run folder. It contains everything that page,
@@ -37,7 +37,7 @@ In Python the same objects are frozen dataclasses:
 
 ```python
 from pathlib import Path
-from tracedistill.report.stored import read_report
+from tracedistill.report.reader import read_report
 
 report = read_report(Path("runs/quickstart"))
 for arm in report.arms:

@@ -1,4 +1,4 @@
-"""What a sweep has found (sweep.json), and how it is told in a terminal and on the page."""
+"""Results of a sweep (sweep.json), and their output in the terminal."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from tracedistill.files import read_json
-from tracedistill.report.stored import record_of
+from tracedistill.report.reader import record_of
 from tracedistill.shown import narrow_table, wide_console
 
 PREFIX, ARMS = "training.", "arms."
-"""What keys of all arms and an arm's own begin with."""
+"""Prefixes of keys of all arms, and of keys of one arm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,20 +22,20 @@ class SweptSetting:
     right: int
     """Right answers (the final statement), over all seeds and samples."""
     n: int
-    """Answers asked for."""
+    """Number of answers."""
     low: float
     """Lower end of the 95% interval of the share (Wilson); with several seeds or samples too narrow."""
     high: float
     """Upper end."""
     missing: int
-    """Answers in which none was swept."""
+    """Attempts without an answer."""
     cut_off: int
     """Answers that reached their token limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """What a sweep swept."""
+    """The settings of a sweep and their results."""
 
     study: str
     """The study's name."""
@@ -44,13 +44,13 @@ class Sweep:
     problems: int
     """Validation problems."""
     keys: tuple[str, ...]
-    """What was varied, as dotted keys."""
+    """The varied settings, as dotted keys."""
     settings: tuple[dict[str, Any], ...]
     """Dotted key -> value, one for each setting."""
     folders: tuple[str, ...]
     """The setting's run folder, below the study's."""
     arms: dict[str, tuple[SweptSetting, ...]]
-    """Tuned arm -> what came of it at each setting, in their order."""
+    """Tuned arm -> its results at each setting, in order."""
     best: dict[str, int]
     """Tuned arm -> number of the setting with most right answers; the first of equals."""
     best_common: int
@@ -60,9 +60,9 @@ class Sweep:
 
 
 def sweeps_in(path: Path) -> list[Sweep]:
-    """Return what sweep.json holds, the oldest first. Raises InputError if it is of another form."""
+    """Read sweep.json, the oldest sweep first. Raises InputError if it has another format."""
     content = read_json(path)
-    kept = content.get("sweeps", [content])  # versions before kept the last one alone
+    kept = content.get("sweeps", [content])  # earlier versions kept only the last one
     return [record_of(Sweep, entry, str(path)) for entry in kept]
 
 
@@ -70,17 +70,17 @@ def print_sweep(swept: Sweep) -> None:
     """Print the table, the best settings and how to use them."""
     console = wide_console()
     own = of_arms_alone(swept.keys)
-    heads = ["arm", *([""] * len(swept.settings) if own else map(said, swept.settings)), "best"]
+    heads = ["arm", *([""] * len(swept.settings) if own else map(setting_text, swept.settings)), "best"]
     rows = []
     for name, tried in swept.arms.items():
-        settings = [said(setting, name if own else None) for setting in swept.settings]
+        settings = [setting_text(setting, name if own else None) for setting in swept.settings]
         cells = [f"{cell.right} ({100 * cell.low:.0f}-{100 * cell.high:.0f}%)" for cell in tried]
         if own:
             cells = [f"{setting}: {cell}" for setting, cell in zip(settings, cells, strict=True)]
         rows.append([name, *cells, settings[swept.best[name]]])
     if not own:
         totals = [sum(tried[place].right for tried in swept.arms.values()) for place in range(len(swept.settings))]
-        rows.append(["all arms", *map(str, totals), said(swept.settings[swept.best_common])])
+        rows.append(["all arms", *map(str, totals), setting_text(swept.settings[swept.best_common])])
     n = next(iter(swept.arms.values()))[0].n
     console.print(narrow_table(f"right answers of {n} on the validation split (95% interval)", heads, rows))
     for line in advice(swept):
@@ -107,19 +107,19 @@ def advice(swept: Sweep) -> list[str]:
         lines.append(f"best of each arm: {typed(chosen)}; {_use(swept, chosen)}")
         return lines
     for student, place in swept.best_of_student.items():
-        lines.append(f"best for the arms of {student}: {said(swept.settings[place])}")
+        lines.append(f"best for the arms of {student}: {setting_text(swept.settings[place])}")
     common = swept.settings[swept.best_common]
     lines.append(f"best common setting: {typed(common)}; {_use(swept, common)}")
     if len(set(swept.best.values())) > 1:
         lines.append(
-            "the arms have different best settings; with one common setting they differ by their traces only, and the "
-            "table shows which arm it suits"
+            "the arms have different best settings; with one common setting they differ only in their traces, and the "
+            "table shows which arms it suits"
         )
     return lines
 
 
 def typed(setting: Mapping[str, Any]) -> str:
-    """Return a setting as it is typed behind a command."""
+    """Return a setting as it is typed after a command."""
     return " ".join(f"{key}={value}" for key, value in setting.items())
 
 
@@ -136,7 +136,7 @@ def _is_of(key: str, arm: str) -> bool:
     return key.removeprefix(ARMS).rpartition(".")[0] == arm
 
 
-def said(setting: Mapping[str, Any], arm: str | None = None) -> str:
+def setting_text(setting: Mapping[str, Any], arm: str | None = None) -> str:
     """Return a setting for a table; `arm`: only the keys that are its own, without its name."""
     if arm is not None:
         return " ".join(f"{key.rpartition('.')[2]}={value}" for key, value in setting.items() if _is_of(key, arm))

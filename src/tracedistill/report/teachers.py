@@ -13,9 +13,9 @@ from tracedistill import stats
 from tracedistill.files import read_json, read_jsonl, read_lines
 from tracedistill.records import Problem, Trace
 from tracedistill.report.attempts import AttemptColumns, kept
+from tracedistill.report.reader import record_of
 from tracedistill.report.records import KeptAccuracy, TeacherFigures, WithoutLeaks
 from tracedistill.report.sections.scores import as_share
-from tracedistill.report.stored import record_of
 from tracedistill.validation.leaks import judge_leak
 from tracedistill.validation.traces import is_plan
 

@@ -12,8 +12,8 @@ from rich.markup import escape
 from tracedistill.errors import InputError
 from tracedistill.report.arms_table import ANSWERS, COST, JOINT_KEY, TRACES, arms_table, comparisons_table
 from tracedistill.report.format import cell_text
-from tracedistill.report.records import Section, Table
-from tracedistill.report.stored import read_report
+from tracedistill.report.reader import read_report
+from tracedistill.report.tables import Section, Table
 from tracedistill.shown import narrow_table, wide_console
 
 ALWAYS = ("against", "runs", "ways")

@@ -6,11 +6,10 @@ import numpy as np
 
 from tracedistill import stats
 from tracedistill.report.attempts import ANSWERS, FINISHES, TRACES, AttemptColumns
-from tracedistill.report.format import between, of_mean, of_share, percent
-from tracedistill.report.records import Cell, Section, Table
+from tracedistill.report.format import between, of_estimate, percent
 from tracedistill.report.runs import RunView
 from tracedistill.report.sections.scores import Bools, cells_of, scores_of, share_of, votes_of
-from tracedistill.stats import Mean, Share
+from tracedistill.report.tables import Row, Section, Table, section
 
 KS = (1, 2, 4, 5, 8, 10, 16, 32, 64, 100)
 """Sample counts k of pass@k; the largest count that every problem has is always added."""
@@ -18,36 +17,32 @@ KS = (1, 2, 4, 5, 8, 10, 16, 32, 64, 100)
 
 def accuracy(view: RunView) -> Section | None:
     """Build the section on accuracy: missing answers, pass@k, votes, and the spread over seeds."""
-    if not view.arms:
-        return None
     arms = [(arm.name, view.attempts(arm.name)) for arm in view.arms]
     tables = [
         Table(
             "answers right",
             ("arm", "attempts", "problems", "right", "raw", "95% interval", "completed only", "95% interval", "n"),
             tuple((name, *_shares(columns)) for name, columns in arms),
-            note="Raw: every attempt counts, whatever became of it. Completed only: attempts that were not cut off at "
-            "their token limit. Intervals: Wilson; clustered by problem where a problem was attempted several times.",
+            note="Raw: every attempt counts. Completed only: attempts that were not cut off at their token limit. "
+            "Intervals: Wilson; clustered by problem if a problem has several attempts.",
         ),
         _bounds(arms),
         Table(
-            "what became of the attempts",
+            "outcomes of the attempts",
             (
                 "arm", "attempts", "answer right", "answer wrong", "no answer found", "ungradable", "trace unparsed",
                 "cut off", "prompt too long", "errors", "no plan",
             ),
             tuple((name, *_counts(columns)) for name, columns in arms),
-            note="Every attempt is one of the first four. Cut-off, too-long, failed and unasked attempts are among "
-            "them: nothing left the denominator.",
+            note="Every attempt has one of the first four outcomes. Cut-off, too-long and failed attempts, and those "
+            "without a plan, are among them: no attempt leaves the denominator.",
         ),
     ]  # fmt: skip
     several = [(arm.name, view.attempts(arm.name), arm.vote) for arm in view.arms if _samples(view, arm.name) > 1]
     if several:
-        tables += [_pass_at_k(several), _votes(several)]
+        tables.append(_pass_at_k(several))
     seeded = [(name, columns) for name, columns in arms if len(np.unique(columns.seed)) > 1]
-    if seeded:
-        tables.append(_seeds(seeded))
-    return Section("accuracy", "Accuracy", (), tuple(tables))
+    return section("accuracy", "Accuracy", (), [*tables, _votes(several), _seeds(seeded)])
 
 
 def _samples(view: RunView, name: str) -> int:
@@ -55,20 +50,16 @@ def _samples(view: RunView, name: str) -> int:
     return int(np.bincount(cells).max(initial=0))
 
 
-def _shares(columns: AttemptColumns) -> tuple[Cell, ...]:
+def _shares(columns: AttemptColumns) -> Row:
     ended = ~columns.cut_off
     raw = share_of(columns.right, columns.problem)
     completed = share_of(columns.right[ended], columns.problem[ended])
-    return (columns.n, len(columns.ids), int(columns.right.sum()), *_cells(raw)[:2], *_cells(completed))
-
-
-def _cells(estimate: Share | Mean) -> tuple[str | None, str | None, int]:
-    return of_share(estimate) if isinstance(estimate, Share) else of_mean(estimate)
+    return (columns.n, len(columns.ids), int(columns.right.sum()), *of_estimate(raw)[:2], *of_estimate(completed))
 
 
 def _bounds(arms: list[tuple[str, AttemptColumns]]) -> Table:
     """Bound the accuracy, since cut-off generations have unknown answers."""
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[Row] = []
     for name, columns in arms:
         cut_off = int(columns.cut_off.sum())
         ended_right = int((columns.right & ~columns.cut_off).sum())
@@ -77,9 +68,9 @@ def _bounds(arms: list[tuple[str, AttemptColumns]]) -> Table:
         rows.append((name, columns.n, cut_off, *shares))
     return Table(
         "bounds on accuracy if every cut-off were wrong / right",
-        ("arm", "attempts", "cut off", "all cut-offs wrong", "all cut-offs right", "apart"),
+        ("arm", "attempts", "cut off", "all cut-offs wrong", "all cut-offs right", "difference"),
         tuple(rows),
-        note="Between these two lies what the arm would have got without a token limit.",
+        note="Without a token limit, the arm's accuracy would lie between these two.",
     )
 
 
@@ -102,9 +93,9 @@ def _pass_at_k(several: list[tuple[str, AttemptColumns, bool]]) -> Table:
         pairs, times = np.unique(np.stack([attempts[tried], right[tried]], axis=1), axis=0, return_counts=True)
         counted[name] = (pairs, times, int(attempts[tried].min()))
     ks = sorted({k for k in KS if k <= max(least for *_, least in counted.values())} | {c[2] for c in counted.values()})
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[Row] = []
     for name, (pairs, times, least) in counted.items():
-        shares: list[Cell] = []
+        shares: list[str | None] = []
         for k in ks:
             if k > least:
                 shares.append(None)
@@ -121,28 +112,25 @@ def _pass_at_k(several: list[tuple[str, AttemptColumns, bool]]) -> Table:
 
 
 def _votes(several: list[tuple[str, AttemptColumns, bool]]) -> Table:
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[Row] = []
     for name, columns, vote in several:
         cells, seeds = cells_of(columns)
         tried: Bools = np.bincount(cells, minlength=len(columns.ids) * len(seeds)) > 0
         votes = votes_of(columns, cells, len(tried))
         share = share_of(votes.right[tried], np.repeat(np.arange(len(columns.ids), dtype=np.int32), len(seeds))[tried])
-        rows.append((name, *_cells(share), int(votes.tied.sum()), int((votes.silent & tried).sum()), _yes(vote)))
+        rows.append((name, *of_estimate(share), int(votes.tied.sum()), int((votes.silent & tried).sum()), vote))
     return Table(
         "majority's answer",
         ("arm", "majority right", "95% interval", "n", "tied", "no answer at all", "compared by vote"),
         tuple(rows),
-        note="The most frequent extracted answer of a problem under one seed; equal means equal text. Of tied answers "
-        "the one given first counts. Attempts without an answer do not vote; if none has one, the vote is wrong.",
+        note="The most frequent extracted answer of a problem under one seed; answers are equal if their texts are. Of "
+        "tied answers the first given counts. Attempts without an answer do not vote; if none has one, the vote is "
+        "wrong.",
     )
 
 
-def _yes(value: bool) -> str:
-    return "yes" if value else "no"
-
-
 def _seeds(seeded: list[tuple[str, AttemptColumns]]) -> Table:
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[Row] = []
     for name, columns in seeded:
         scores = scores_of(columns)
         per_seed = np.nanmean(scores.values, axis=0)
@@ -154,8 +142,8 @@ def _seeds(seeded: list[tuple[str, AttemptColumns]]) -> Table:
                 columns.n,
                 len(scores.seeds),
                 percent(problems.value),
-                of_mean(problems)[1],
-                of_mean(seeds)[1],
+                of_estimate(problems)[1],
+                of_estimate(seeds)[1],
                 percent(float(per_seed.std(ddof=1))),
                 between(float(per_seed.min()), float(per_seed.max())),
             )
@@ -167,7 +155,6 @@ def _seeds(seeded: list[tuple[str, AttemptColumns]]) -> Table:
             "lowest to highest seed",
         ),
         tuple(rows),
-        note="Clustered by problem: what these adapters would do on other problems. Clustered by seed: what other "
-        "adapters of the same recipe would do on these problems (t with seeds - 1 degrees of freedom: few seeds say "
-        "little).",
+        note="New problems: these adapters on other problems (clustered by problem). New seeds: other adapters of the "
+        "same recipe on these problems (clustered by seed; t with seeds - 1 degrees of freedom: few seeds say little).",
     )  # fmt: skip

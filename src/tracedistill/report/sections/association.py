@@ -8,24 +8,24 @@ from collections.abc import Mapping, Sequence
 from tracedistill import stats
 from tracedistill.records import Problem
 from tracedistill.report.attempts import TRACES, AttemptColumns
-from tracedistill.report.format import number, of_mean, of_share, p_value, percent, ratio
-from tracedistill.report.records import Cell, Section, Table
+from tracedistill.report.format import number, of_estimate, p_value, percent, ratio
 from tracedistill.report.runs import RunView
 from tracedistill.report.sections.scores import Bools, share_of
 from tracedistill.report.sections.steps import read_kinds
 from tracedistill.report.sections.strata import by_category, by_difficulty, places_of
-from tracedistill.stats import Counts, Share
+from tracedistill.report.tables import Cell, Row, Section, Table, section
+from tracedistill.stats import Counts
 
 RIGHT, WRONG, UNPARSED, NONE, UNDECIDED, NOT_JUDGED = range(len(TRACES))
 ROWS = ("right", "wrong", "unparsed", "none written", "undecided", "not judged")
 """Labels of TRACES in tables, in the same order."""
 
 SELDOM = 0.05
-"""Share of attempts with traces below which an arm is taken to write them by chance."""
+"""Share of attempts with a trace below which the arm is left out."""
 
 JOINT_NOTE = (
     "Joint counts: trace right & answer right / right & wrong / wrong & right / wrong & wrong. An unparsed or missing "
-    "trace counts as wrong there, and stands in a row of its own above; what is undecided or not judged is left out."
+    "trace counts as wrong there and has its own row above; undecided traces and those not judged are left out."
 )
 
 
@@ -46,17 +46,14 @@ def association(view: RunView) -> Section | None:
     for word, strata in (("difficulty", by_difficulty(problems)), ("question type", by_category(problems))):
         if strata:
             tables += _stratified(arms, word, strata)
-    tables += _kinds(view, [name for name, _ in arms])
-    notes = [
-        (
-            "Trace and answer are judged apart: the trace step by step against its own gold, the answer against the "
-            "gold answer. An association is no cause: hard problems spoil both (see the strata), and a trace that "
-            "holds the answer makes it easy to copy (see the share of copies). Forced traces test the cause."
-        ),
-    ]
-    if silent:
-        notes.append(f"Left out, since fewer than {SELDOM:.0%} of their attempts hold a trace: {', '.join(silent)}.")
-    return Section("association", "Trace and answer", tuple(notes), tuple(tables))
+    tables.append(_kinds(view, [name for name, _ in arms]))
+    note = (
+        "Trace and answer are judged separately: the trace step by step against its own gold, the answer against the "
+        "gold answer. Association is not causation: hard problems spoil both (see the strata), and a trace that "
+        "contains the answer makes it easy to copy (see the share of copies). Forced traces test the causal effect."
+    )
+    silent_note = f"Left out, since fewer than {SELDOM:.0%} of their attempts have a trace: {', '.join(silent)}."
+    return section("association", "Trace and answer", (note, silent_note if silent else ""), tables)
 
 
 def joint_counts(columns: AttemptColumns, rows: Bools | None = None) -> Counts:
@@ -77,7 +74,7 @@ def _decided(columns: AttemptColumns) -> Bools:
 
 
 def _outcomes(arms: Sequence[tuple[str, AttemptColumns]]) -> Table:
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[Row] = []
     for name, columns in arms:
         for code, word in enumerate(ROWS):
             here = columns.trace == code
@@ -92,7 +89,7 @@ def _outcomes(arms: Sequence[tuple[str, AttemptColumns]]) -> Table:
 
 
 def _measures(arms: Sequence[tuple[str, AttemptColumns]]) -> Table:
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[Row] = []
     several = False
     for name, columns in arms:
         counts = joint_counts(columns)
@@ -112,17 +109,19 @@ def _measures(arms: Sequence[tuple[str, AttemptColumns]]) -> Table:
                 "0.5 added" if measures.haldane else "",
             )
         )
-    note = JOINT_NOTE + " Odds ratio with Woolf's interval, exact p by Fisher's test; where a cell is 0, 0.5 is added."
+    note = JOINT_NOTE + " Odds ratio with Woolf's interval; exact p by Fisher's test. If a cell is 0, 0.5 is added."
     if several:
-        note += " Several attempts at a problem are not independent: no interval and no test for those arms."
+        note += " Several attempts at a problem are not independent, so those arms have no interval and no test."
     return Table(
-        "how they hang together", ("arm", "n", "joint", "odds ratio", "phi", "exact p", "empty cell"), tuple(rows),
+        "association of trace and answer",
+        ("arm", "n", "joint", "odds ratio", "phi", "exact p", "empty cell"),
+        tuple(rows),
         note=note,
-    )  # fmt: skip
+    )
 
 
 def _conditionals(arms: Sequence[tuple[str, AttemptColumns]]) -> Table:
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[Row] = []
     for name, columns in arms:
         known = _decided(columns)
         groups = (
@@ -130,22 +129,19 @@ def _conditionals(arms: Sequence[tuple[str, AttemptColumns]]) -> Table:
             ("wrong or unparsed", known & (columns.trace != RIGHT)),
             ("wrong, parsed", columns.trace == WRONG),
         )
-        rows += [(name, word, *_cells(columns, here)) for word, here in groups]
+        rows += [
+            (name, word, *of_estimate(share_of(columns.right[here], columns.problem[here]))) for word, here in groups
+        ]
     return Table(
         "P(answer right | trace)",
         ("arm", "trace", "answer right", "95% interval", "n"),
         tuple(rows),
-        note="Intervals: Wilson; clustered by problem where a problem was attempted several times.",
+        note="Intervals: Wilson; clustered by problem if a problem has several attempts.",
     )
 
 
-def _cells(columns: AttemptColumns, here: Bools) -> tuple[str | None, str | None, int]:
-    share = share_of(columns.right[here], columns.problem[here])
-    return of_share(share) if isinstance(share, Share) else of_mean(share)
-
-
 def _copied(arms: Sequence[tuple[str, AttemptColumns]]) -> Table:
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[Row] = []
     for name, columns in arms:
         judged = columns.copied >= 0
         cells: list[Cell] = []
@@ -154,17 +150,17 @@ def _copied(arms: Sequence[tuple[str, AttemptColumns]]) -> Table:
             cells += [percent(float((columns.copied[here] == 1).mean())) if n else None, n]
         rows.append((name, *cells))
     return Table(
-        "answers that stand verbatim in the cited facts",
+        "traces that contain the gold answer verbatim",
         ("arm", "of all judged traces", "n", "of right traces", "n", "of wrong traces", "n"),
         tuple(rows),
-        note="Where the gold answer stands in the trace, copying it explains a right answer as well as reasoning does.",
+        note="If the trace contains the gold answer, copying explains a right answer as well as reasoning does.",
     )
 
 
 def _baseline(arms: Sequence[tuple[str, AttemptColumns]], problems: Mapping[str, Problem]) -> Table:
     answers = Counter(", ".join(sorted(problem.answers)) for problem in problems.values())
     classes = Counter(problem.category for problem in problems.values() if problem.category)
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[Row] = []
     for word, counted in (("most frequent answer", answers), ("most frequent question type", classes)):
         if counted:
             value, count = counted.most_common(1)[0]
@@ -173,16 +169,16 @@ def _baseline(arms: Sequence[tuple[str, AttemptColumns]], problems: Mapping[str,
         right = int((columns.trace == RIGHT).sum())
         rows.append((f"traces right, {name}", right, columns.n, percent(right / columns.n) if columns.n else None))
     return Table(
-        "baseline: always the same",
+        "baseline: a constant guess",
         ("what", "count", "n", "share"),
         tuple(rows),
-        note="What somebody would get who always says the commonest, beside the arms' own shares of right traces.",
+        note="The score of always giving the most frequent answer or type, beside the arms' shares of right traces.",
     )
 
 
 def _stratified(arms: Sequence[tuple[str, AttemptColumns]], word: str, strata: Mapping[str, str]) -> list[Table]:
-    rows: list[tuple[Cell, ...]] = []
-    pooled: list[tuple[Cell, ...]] = []
+    rows: list[Row] = []
+    pooled: list[Row] = []
     several = any(len(columns.ids) < columns.n for _, columns in arms)
     for name, columns in arms:
         names, places = places_of(columns.ids, strata)
@@ -216,20 +212,19 @@ def _stratified(arms: Sequence[tuple[str, AttemptColumns]], word: str, strata: M
         Table(
             f"with {word} held fixed",
             ("arm", "n", "odds ratio, crude", "odds ratio, Mantel-Haenszel", "p", "one ratio fits all: p",
-             "strata that inform"),
+             "informative strata"),
             tuple(pooled),
-            note=f"What is left of the association among problems of like {word}: p is the Cochran-Mantel-Haenszel "
-            "test of none, the next column Breslow and Day's test that one odds ratio fits all strata."
-            + (" Several attempts at a problem: no interval and no test for those arms." if several else ""),
+            note=f"The association among problems of the same {word}. p: Cochran-Mantel-Haenszel test of no "
+            "association; next column: Breslow-Day test that one odds ratio fits all strata."
+            + (" Arms with several attempts at a problem have no interval and no test." if several else ""),
         ),
     ]  # fmt: skip
 
 
-def _kinds(view: RunView, names: Sequence[str]) -> list[Table]:
-    rows: list[tuple[Cell, ...]] = []
+def _kinds(view: RunView, names: Sequence[str]) -> Table:
+    rows: list[Row] = []
     for name in names:
-        ids = None if view.wanted is None else view.wanted
-        for kinds in read_kinds(view.arm(name).path, ids):
+        for kinds in read_kinds(view.arm(name).path, view.wanted):
             a, b, c, d = kinds.counts
             whole = stats.joint_table_of_counts(kinds.counts)
             rows.append(
@@ -245,15 +240,11 @@ def _kinds(view: RunView, names: Sequence[str]) -> list[Table]:
                     kinds.undecided,
                 )
             )
-    if not rows:
-        return []
-    return [
-        Table(
-            "by kind of step",
-            ("arm", "kind", "steps right", "traces", "joint", "P(answer | all right)", "P(answer | one wrong)", "phi",
-             "undecided"),
-            tuple(rows),
-            note="Traces that hold such a step; right: all its steps of this kind are. Undecided: rules left a step "
-            "open and found none wrong; these traces are not in the joint counts.",
-        )
-    ]  # fmt: skip
+    return Table(
+        "by kind of step",
+        ("arm", "kind", "steps right", "traces", "joint", "P(answer | all right)", "P(answer | one wrong)", "phi",
+         "undecided"),
+        tuple(rows),
+        note="Traces with such a step. Right: all its steps of this kind are right. Undecided: the rules left a step "
+        "undecided and found none wrong; these traces are not in the joint counts.",
+    )  # fmt: skip

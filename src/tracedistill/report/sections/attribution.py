@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tracedistill.files import read_json
-from tracedistill.report.records import Cell, Section, Table
+from tracedistill.report.format import listed
+from tracedistill.report.tables import Row, Section, Table, section
 
 if TYPE_CHECKING:
     from tracedistill.report.runs import RunView
@@ -23,29 +24,29 @@ def attribution(view: RunView) -> Section | None:
     if not tables:
         return None
     how = (
-        "Each problem is tried several times under the teacher's plan, under a plan made from gold that holds no "
-        "result, and, where the recipe says so, under the same teacher's plan drawn again. The differences and the "
-        "plan's own verdict decide; where they do not, the item is undecided. A success that comes back with a mere "
-        "second draw is not read as an error of the teacher's."
+        "Each problem is attempted several times with the teacher's plan, with a plan made from gold that contains no "
+        "result, and, if the recipe has that arm, with a second plan of the same teacher. The differences and the "
+        "verdict on the plan decide; otherwise the item is undecided. If a second plan of the same teacher already "
+        "succeeds, the failure is not attributed to the teacher."
     )
     notes = (
         how,
         *(_chance(arm, table) for arm, table in tables),
         *(
-            f"{arm}: {len(table['without_plan'])} further problems have no plan of the teacher's, so that there is "
-            "nothing to attribute; they count as not answered in the arms table."
+            f"{arm}: {len(table['without_plan'])} further problems have no plan of the teacher, so there is nothing to "
+            "attribute; they count as not answered in the arms table."
             for arm, table in tables
             if table["without_plan"]
         ),
-        *(f"{arm}: failures to read by hand are in attribution/{arm}.failures.md." for arm, _ in tables),
+        *(f"{arm}: attribution/{arm}.failures.md has failures to read." for arm, _ in tables),
     )
-    return Section("attribution", "Whose error was it?", notes, (_labels(tables), *_beside(tables)))
+    return section("attribution", "Whose error was it?", notes, (_labels(tables), *_details(tables)))
 
 
 def _chance(arm: str, table: Mapping[str, Any]) -> str:
     return (
-        f"{arm}: if no plan were worse than gold's, the counts alone would still blame the teacher for at most "
-        f"{table['by_chance_at_most']:.1f} of {table['items']} items."
+        f"{arm}: even if no plan were worse than gold's, chance alone would attribute at most "
+        f"{table['by_chance_at_most']:.1f} of {table['items']} items to the teacher."
     )
 
 
@@ -56,7 +57,7 @@ def _labels(tables: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
         counts = [_counted(cell) for cell in table["cells"]]
         rows.append((arm, table["teacher"], table["student"], table["items"], *counts))
     heads = ("arm", "teacher", "student", "items", *labels)
-    return Table("Items by whose error it was", heads, tuple(rows), note="In brackets: resting on the counts alone.")
+    return Table("Items by source of the error", heads, tuple(rows), note="In brackets: decided by the counts alone.")
 
 
 def _counted(cell: Mapping[str, Any]) -> str:
@@ -69,11 +70,11 @@ def _counted(cell: Mapping[str, Any]) -> str:
     )
 
 
-def _beside(tables: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Table]:
+def _details(tables: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Table]:
     """Return adherence, propagation and first wrong steps, with the first item ids of each label."""
-    adherence: list[tuple[Cell, ...]] = []
-    propagation: list[tuple[Cell, ...]] = []
-    ids: list[tuple[Cell, ...]] = []
+    adherence: list[Row] = []
+    propagation: list[Row] = []
+    ids: list[Row] = []
     for arm, table in tables:
         steps, numbers = table["adherence"], table["propagation"]
         if steps is not None:
@@ -82,17 +83,15 @@ def _beside(tables: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Table]:
         if numbers is not None:
             shares = [_of(numbers[key]) for key in ("in_trace", "calculated_with", "in_answer", "carried")]
             propagation.append((arm, numbers["plans"], numbers["with_wrong_number"], *shares))
-        for cell in table["cells"]:
-            if cell["ids"] and cell["label"] != "solved":
-                more = f" and {len(cell['ids']) - IDS_SHOWN} more" if len(cell["ids"]) > IDS_SHOWN else ""
-                ids.append((arm, cell["label"], ", ".join(cell["ids"][:IDS_SHOWN]) + more))
+        failures = [cell for cell in table["cells"] if cell["ids"] and cell["label"] != "solved"]
+        ids += [(arm, cell["label"], listed(cell["ids"], IDS_SHOWN)) for cell in failures]
     kinds = tuple((arm, kind, count) for arm, table in tables for kind, count in table["kinds"].items())
-    made = [
+    return [
         Table(
-            "What became of the plans' steps",
+            "What the outputs did with the plans' steps",
             ("arm", "steps", "followed", "split further", "skipped as redundant", "ignored", "items with one ignored"),
             tuple(adherence),
-            note="One output per item, one that failed where there is one; aligned by rules, not by a person.",
+            note="One output per item, a failed one if there is any; aligned by rules, not by a person.",
         ),
         Table(
             "Wrong numbers of the plans",
@@ -108,10 +107,9 @@ def _beside(tables: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Table]:
             tuple(propagation),
             note="Wrong: neither in the question, nor a listed constant, nor the result of a true calculation.",
         ),
-        Table("First wrong step of the plan, over failures", ("arm", "kind", "items"), kinds),
-        Table("Which items", ("arm", "label", "problem ids"), tuple(ids)),
+        Table("First wrong step of the plan, among failures", ("arm", "kind", "items"), kinds),
+        Table("Items by label", ("arm", "label", "problem ids"), tuple(ids)),
     ]
-    return [table for table in made if table.rows]
 
 
 def _of(share: Mapping[str, Any]) -> str:

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tracedistill.report.records import Cell
 from tracedistill.report.runs import ArmFacts, RunView
 from tracedistill.report.sections.provenance import ArmText, adapter_of, forced_of, plans_of, rows_of
 from tracedistill.report.sections.text_form import TextForm, form_of
+from tracedistill.report.tables import Cell
 
 WIDTH = 90
 """Most characters shown of a value."""

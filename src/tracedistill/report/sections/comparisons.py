@@ -11,9 +11,10 @@ from tracedistill import stats
 from tracedistill.files import content_id
 from tracedistill.report.findings import named
 from tracedistill.report.format import between, p_value
-from tracedistill.report.records import Cell, Comparison, Section, Table
+from tracedistill.report.records import Comparison
 from tracedistill.report.runs import ArmFacts, RunView
 from tracedistill.report.sections.scores import ArmPair, Scores, paired, scores_of
+from tracedistill.report.tables import Row, Section, Table
 from tracedistill.stats import Tested
 
 KEY, TITLE = "comparisons", "Comparisons and their power"
@@ -84,7 +85,7 @@ def _comparison(
     discordance: float | None = None
     if test == MCNEMAR:
         discordance = (only_first + only_second) / n if n else 0.0
-        mde = stats.minimum_detectable_effect(n, discordance, ALPHA, POWER, family).effect
+        mde = stats.minimum_detectable_effect(n, discordance, ALPHA, POWER, family)
     else:
         mde = stats.detectable_by_error(tested.error, tested.df, alpha, POWER)
     return Comparison(
@@ -129,11 +130,11 @@ def _only(pair: ArmPair) -> tuple[int, int]:
 def _about(tuned: Mapping[str, int]) -> str:
     """Return the scope of a finding. `tuned`: seeds by tuned arm; a single seed speaks for one adapter only."""
     if not tuned:
-        return "this student, prompted so"
+        return "this student with these prompts"
     if 1 in tuned.values():
         few = [name for name, seeds in tuned.items() if seeds == 1]
         return "these adapters (one seed)" if len(few) == len(tuned) else f"this adapter of {few[0]} (one seed)"
-    return f"adapters trained so ({min(tuned.values())} seeds)"
+    return f"adapters trained this way ({min(tuned.values())} seeds)"
 
 
 def comparisons(view: RunView) -> Section | None:
@@ -142,8 +143,8 @@ def comparisons(view: RunView) -> Section | None:
     left_out = (f"No common problems, so not compared and not in the family: {named(apart)}.",) if apart else ()
     if not entries:
         return Section(KEY, TITLE, left_out, ()) if apart else None
-    rows: list[tuple[Cell, ...]] = []
-    power: list[tuple[Cell, ...]] = []
+    rows: list[Row] = []
+    power: list[Row] = []
     for entry in entries:
         name = f"{entry.first} - {entry.second}"
         rows.append(
@@ -174,20 +175,21 @@ def comparisons(view: RunView) -> Section | None:
         )
     notes = [
         (
-            f"Paired by problem; Holm over {len(entries)} declared comparisons. One attempt per problem and arm: "
-            "exact McNemar test and paired bootstrap. Several samples or seeds are never pooled as if they were "
-            "problems: their means per problem are compared, and seeds are crossed with problems."
+            f"Paired by problem; Holm correction over {len(entries)} declared comparisons. With one attempt per "
+            "problem and arm: exact McNemar test and paired bootstrap. Several samples or seeds are never pooled as if "
+            "they were problems: their means per problem are compared, and seeds are crossed with problems."
         ),
     ]
     if any(entry.single_seed for entry in entries):
         notes.append(
-            "Where tuned arms have one seed a finding is about these adapters: another seed of the same recipe can "
-            "move an arm by several points. Set training.seeds to 3 or more to speak about the kind of training data."
+            "If a tuned arm has one seed, a finding is about these adapters only: another seed of the same recipe can "
+            "move an arm by several points. Set training.seeds to 3 or more to draw conclusions about the training "
+            "data."
         )
     notes += left_out
     voted = sorted({name for entry in entries for name in entry.vote})
     if voted:
-        notes.append(f"Compared by the majority's answer, not by single attempts: {', '.join(voted)}.")
+        notes.append(f"Compared by majority vote, not by single attempts: {', '.join(voted)}.")
     return Section(
         KEY,
         TITLE,
@@ -196,17 +198,18 @@ def comparisons(view: RunView) -> Section | None:
             Table(
                 "tests",
                 ("first - second", "n", "seeds", "samples", "points", "95% interval", "only 1st / 2nd", "test", "p",
-                 "p (Holm)", "speaks about"),
+                 "p (Holm)", "scope"),
                 tuple(rows),
-                note="`only`: problems answered better by one arm alone. Every test speaks about problems like these.",
+                note="`only`: problems that one arm answers better. Every test generalises to problems like these.",
             ),
             Table(
-                "what could have been found",
+                "power",
                 ("first - second", "n", "smallest detectable, points", "power", "alpha after Holm",
                  "assumed discordance"),
                 tuple(power),
-                note="The smallest true difference that this test finds with that power; a dash: not even the largest. "
-                "An absent finding below it says little. The discordance is taken from these very arms.",
+                note="The smallest true difference that this test detects with that power; a dash: not even the "
+                "largest. A null result says little about smaller differences. The discordance is the one observed "
+                "here.",
             ),
         ),
     )  # fmt: skip

@@ -12,10 +12,10 @@ from tracedistill.files import read_jsonl
 from tracedistill.records import Trace
 from tracedistill.report.attempts import FINISHES, AttemptColumns
 from tracedistill.report.format import p_value, percent
-from tracedistill.report.records import Cell, Section, Table
 from tracedistill.report.runs import ArmFacts, RunView
 from tracedistill.report.sections.scores import Bools, Floats
 from tracedistill.report.sections.strata import by_difficulty, places_of
+from tracedistill.report.tables import Row, Section, Table, section
 from tracedistill.stats import Slope
 
 BANDS = 4
@@ -25,8 +25,8 @@ BANDS = 4
 def context(view: RunView) -> Section | None:
     """Build the section on accuracy against steps and prompt tokens, raw and within difficulty."""
     strata = by_difficulty(view.problems())
-    slopes: list[tuple[Cell, ...]] = []
-    bands: list[tuple[Cell, ...]] = []
+    slopes: list[Row] = []
+    bands: list[Row] = []
     for arm in view.arms:
         columns = view.attempts(arm.name)
         for word, unit, doses, rows in _doses(arm, columns):
@@ -34,23 +34,20 @@ def context(view: RunView) -> Section | None:
                 continue
             slopes.append((arm.name, word, *_slopes(columns, doses, rows, strata, unit)))
             bands += [(arm.name, word, *cells) for cells in _bands(columns, doses, rows)]
-    if not slopes:
-        return None
     note = (
-        "Change of accuracy in points for a step more, or for 100 prompt tokens more; least squares, clustered by "
-        "problem. Within difficulty: only problems of the same difficulty (gold steps) are held against each other."
+        "Change of accuracy in points per additional step, or per 100 additional prompt tokens; least squares, "
+        "clustered by problem. Within difficulty: only problems of the same difficulty (gold steps) are compared."
     )
     if not strata:
-        note += " The difficulty of these problems does not vary or is unknown: nothing to control for."
-    return Section(
+        note += " The difficulty of these problems does not vary or is unknown, so there is nothing to control for."
+    about = (
+        "Harder problems have longer plans and longer prompts. If accuracy falls with length, but not within problems "
+        "of the same difficulty, the difficulty is the cause and not the length."
+    )
+    return section(
         "context",
         "Context check",
-        (
-            (
-                "Harder problems have longer plans and longer prompts. A fall of accuracy with length that vanishes "
-                "within difficulty is the difficulty's doing, not the context's."
-            ),
-        ),
+        (about,),
         (
             Table(
                 "slopes",
@@ -66,14 +63,14 @@ def context(view: RunView) -> Section | None:
 
 def _doses(arm: ArmFacts, columns: AttemptColumns) -> list[tuple[str, float, Floats, Bools]]:
     """Return (name, unit of the slope, dose per attempt, included attempts)."""
-    asked = ~np.isin(columns.finish, [FINISHES.index(name) for name in ("too-long", "no-plan", "error")])
+    attempted = ~np.isin(columns.finish, [FINISHES.index(name) for name in ("too-long", "no-plan", "error")])
     doses: list[tuple[str, float, Floats, Bools]] = []
     shown = _steps_shown(arm, columns)
     if shown is not None:
-        doses.append(("steps of the plan shown", 1.0, shown, asked & (shown > 0)))
+        doses.append(("steps of the plan shown", 1.0, shown, attempted & (shown > 0)))
     elif not arm.forced and np.any(columns.steps > 0):
-        doses.append(("steps of its own trace", 1.0, columns.steps.astype(float), asked & (columns.steps > 0)))
-    doses.append(("prompt tokens", 100.0, columns.tokens_in.astype(float), asked & (columns.tokens_in > 0)))
+        doses.append(("steps of its own trace", 1.0, columns.steps.astype(float), attempted & (columns.steps > 0)))
+    doses.append(("prompt tokens", 100.0, columns.tokens_in.astype(float), attempted & (columns.tokens_in > 0)))
     return doses
 
 
@@ -93,9 +90,7 @@ def _steps_shown(arm: ArmFacts, columns: AttemptColumns) -> Floats | None:
     return np.asarray(table[columns.problem, np.minimum(columns.sample // per_plan, most - 1)])
 
 
-def _slopes(
-    columns: AttemptColumns, doses: Floats, rows: Bools, strata: Mapping[str, str], unit: float
-) -> tuple[Cell, ...]:
+def _slopes(columns: AttemptColumns, doses: Floats, rows: Bools, strata: Mapping[str, str], unit: float) -> Row:
     right = columns.right[rows].astype(float).tolist()
     dose = (doses[rows] / unit).tolist()
     problem = columns.problem[rows]
@@ -107,7 +102,7 @@ def _slopes(
     return (*_cells(raw), *_cells(fixed), fixed.strata)
 
 
-def _cells(slope: Slope) -> tuple[Cell, ...]:
+def _cells(slope: Slope) -> Row:
     if slope.value is None:
         return None, None, None, slope.n
     if slope.low is None or slope.high is None:
@@ -116,21 +111,21 @@ def _cells(slope: Slope) -> tuple[Cell, ...]:
     return f"{100 * slope.value:+.1f}", interval, p_value(slope.p), slope.n
 
 
-def _bands(columns: AttemptColumns, doses: Floats, rows: Bools) -> list[tuple[Cell, ...]]:
+def _bands(columns: AttemptColumns, doses: Floats, rows: Bools) -> list[Row]:
     values, right = doses[rows], columns.right[rows]
     distinct = np.unique(values)
     if len(distinct) <= 2 * BANDS:
         return [_band(float(v), float(v), right[values == v]) for v in distinct]
     edges = np.unique(np.quantile(values, np.linspace(0, 1, BANDS + 1)))
     place = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
-    out = []
+    bands = []
     for band in range(len(edges) - 1):
         here: npt.NDArray[np.bool_] = place == band
         if here.any():
-            out.append(_band(float(values[here].min()), float(values[here].max()), right[here]))
-    return out
+            bands.append(_band(float(values[here].min()), float(values[here].max()), right[here]))
+    return bands
 
 
-def _band(low: float, high: float, right: Bools) -> tuple[Cell, ...]:
+def _band(low: float, high: float, right: Bools) -> Row:
     name = f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}"
     return name, len(right), percent(float(right.mean()))

@@ -12,7 +12,6 @@ import numpy as np
 from tracedistill.files import read_json
 from tracedistill.report.attempts import FINISHES
 from tracedistill.report.format import dollars, number, percent
-from tracedistill.report.records import Cell, Section, Table
 from tracedistill.report.runs import ArmFacts, RunView, imitates
 from tracedistill.report.sections.provenance import (
     adapter_of,
@@ -22,6 +21,7 @@ from tracedistill.report.sections.provenance import (
     named_arm,
     recipe_of,
 )
+from tracedistill.report.tables import Cell, Row, Section, Table, section
 
 QUERIES = (1, 100, 10_000, 1_000_000)
 UNITS = ("money", "tokens", "seconds")
@@ -51,37 +51,29 @@ class Cost:
 def costs(view: RunView) -> Section | None:
     """Build the section on every arm's tokens, latency and money, and on when tuning pays off."""
     arms = [arm for arm in view.arms if view.attempts(arm.name).n]
-    if not arms:
-        return None
     by_arm = {arm.name: cost_of(view, arm) for arm in arms}
     priced = any(_prices(recipe_of(view, arm)) for arm in arms)
-    tables = [_tokens(view, arms, by_arm), _latency(view, arms)]
     units = [place for place, unit in enumerate(UNITS) if unit != "money" or priced]
-    tables += [table for place in units if (table := _spread(by_arm, place)) is not None]
-    even = _break_evens(view, arms, by_arm, units)
-    if even is not None:
-        tables.append(even)
-    notes = [
-        (
-            "Per query: one problem, with all samples and plans that the arm takes for it. A teacher's tokens are "
-            "its mean per request, whether bought now or found in the cache; rules, gold plans and recorded traces "
-            "cost nothing here. Judging traces is not counted."
-        ),
-    ]
-    if not priced:
-        notes.append(
-            "The recipe names no price: set usd_per_million_in, usd_per_million_out or usd_per_hour of students and "
-            "teachers to see money."
-        )
-    return Section("costs", "Cost", tuple(notes), tuple(tables))
+    spread = [_spread(by_arm, place) for place in units]
+    tables = [_tokens(view, arms, by_arm), _latency(view, arms), *spread, _break_evens(view, arms, by_arm, units)]
+    note = (
+        "Per query: one problem, with all samples and plans that the arm uses for it. A teacher's tokens are its mean "
+        "per request, whether bought now or found in the cache; rules, gold plans and recorded traces cost nothing "
+        "here. Judging traces is not counted."
+    )
+    no_price = (
+        "The recipe has no prices. To see money, set usd_per_million_in, usd_per_million_out or usd_per_hour of "
+        "students and teachers."
+    )
+    return section("costs", "Cost", (note, "" if priced else no_price), tables)
 
 
 def cost_of(view: RunView, arm: ArmFacts) -> Cost:
     """Compute an arm's costs from its attempts, manifests and the teacher's usage."""
     recipe, columns = recipe_of(view, arm), view.attempts(arm.name)
     seeds = max(1, len(np.unique(columns.seed)))
-    asked = ~np.isin(columns.finish, [FINISHES.index("no-plan"), FINISHES.index("too-long")])
-    queries = max(1, len(np.unique(columns.problem[asked])) * seeds)
+    attempted = ~np.isin(columns.finish, [FINISHES.index("no-plan"), FINISHES.index("too-long")])
+    queries = max(1, len(np.unique(columns.problem[attempted])) * seeds)
     tokens = float(columns.tokens_in.sum()) / queries, float(columns.tokens_out.sum()) / queries
     seconds = float(columns.seconds.sum(dtype=float)) / queries
     priced = _priced(recipe, "students", arm.student)
@@ -132,12 +124,12 @@ def _once(view: RunView, arm: ArmFacts, recipe: Mapping[str, Any]) -> Amounts:
     tokens = _tokens_trained(tuned, recipe)
     for lender, share in _taught_by(view, tuned):
         problems = (view.assembly or {}).get("train_problems") or facts_of(view, tuned, "arms").get("rows") or 0
-        asked = round(share * problems)
+        requested = round(share * problems)
         samples = int(_priced(recipe, "teachers", lender.teacher).get("samples") or 1)
         per, per_money, per_seconds = _teacher(lender, recipe)
-        money = _add(money, None if per_money is None else per_money * asked * samples)
-        tokens = _add(tokens, None if per is None else sum(per) * asked * samples)
-        seconds = _add(seconds, None if per_seconds is None else per_seconds * asked * samples)
+        money = _add(money, None if per_money is None else per_money * requested * samples)
+        tokens = _add(tokens, None if per is None else sum(per) * requested * samples)
+        seconds = _add(seconds, None if per_seconds is None else per_seconds * requested * samples)
     source = named_arm(view, tuned, tuned.settings.get("from"))
     if source is not None:
         before = _once(view, source, recipe)
@@ -161,10 +153,8 @@ def _tokens_trained(arm: ArmFacts, recipe: Mapping[str, Any]) -> float | None:
     checked = arm.folder / "sft" / f"{arm.student}.preflight.json"
     if not checked.exists():
         return None
-    checked_arm = read_json(checked)["arms"].get(arm.own)
-    return (
-        None if checked_arm is None else float(checked_arm["tokens"] * (recipe.get("training") or {}).get("epochs", 1))
-    )
+    counts = read_json(checked)["arms"].get(arm.own)
+    return None if counts is None else float(counts["tokens"] * (recipe.get("training") or {}).get("epochs", 1))
 
 
 def _teacher(arm: ArmFacts, recipe: Mapping[str, Any]) -> tuple[tuple[float, float] | None, float | None, float | None]:
@@ -206,7 +196,7 @@ def _add(first: float | None, second: float | None) -> float | None:
 
 
 def _tokens(view: RunView, arms: Sequence[ArmFacts], by_arm: Mapping[str, Cost]) -> Table:
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[Row] = []
     for arm in arms:
         columns, cost = view.attempts(arm.name), by_arm[arm.name]
         teacher: tuple[Cell, Cell] = (None, None)
@@ -228,25 +218,23 @@ def _tokens(view: RunView, arms: Sequence[ArmFacts], by_arm: Mapping[str, Cost])
         ("arm", "queries", "student in, all", "student out, all", "student in / query", "student out / query",
          "teacher in / query", "teacher out / query"),
         tuple(rows),
-        note="Teacher: for plans shown; a dash where its usage was not written down.",
+        note="Teacher: for the plans shown; a dash if its usage was not recorded.",
     )  # fmt: skip
 
 
 def _latency(view: RunView, arms: Sequence[ArmFacts]) -> Table:
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[Row] = []
     for arm in arms:
-        columns = view.attempts(arm.name)
-        taken = columns.seconds[columns.seconds > 0]
-        if len(taken):
-            rows.append((arm.name, len(taken), *(number(float(np.quantile(taken, q))) for q in (0.5, 0.95))))
-        else:
-            rows.append((arm.name, 0, None, None))
+        seconds = view.attempts(arm.name).seconds
+        timed = seconds[seconds > 0]
+        quantiles = (number(float(np.quantile(timed, q))) if len(timed) else None for q in (0.5, 0.95))
+        rows.append((arm.name, len(timed), *quantiles))
     return Table(
         "seconds per attempt",
         ("arm", "n", "median", "p95"),
         tuple(rows),
-        note="Of a student that runs here: its share of the batch's seconds; of an endpoint: its own latency. Medians, "
-        "since one runaway generation moves a mean.",
+        note="A local student's share of the batch's seconds, or an endpoint's latency. The median, since one runaway "
+        "generation moves a mean.",
     )
 
 
@@ -254,48 +242,43 @@ def _amount(value: float | None, place: int) -> str | None:
     return dollars(value) if UNITS[place] == "money" else number(value)
 
 
-def _spread(by_arm: Mapping[str, Cost], place: int) -> Table | None:
-    rows: list[tuple[Cell, ...]] = []
-    for name, cost in by_arm.items():
-        once, of_one = cost.once[place], cost.each[place]
-        whole = None if once is None or of_one is None else [once / n + of_one for n in QUERIES]
+def _spread(by_arm: Mapping[str, Cost], place: int) -> Table:
+    rows: list[Row] = []
+    known = any(cost.each[place] is not None for cost in by_arm.values())
+    for name, cost in by_arm.items() if known else ():
+        once, each = cost.once[place], cost.each[place]
+        whole = None if once is None or each is None else [once / n + each for n in QUERIES]
         spread = [None] * len(QUERIES) if whole is None else [_amount(value, place) for value in whole]
-        rows.append((name, _amount(of_one, place), _amount(once, place), *spread))
-    if not any(cost.each[place] is not None for cost in by_arm.values()):
-        return None
+        rows.append((name, _amount(each, place), _amount(once, place), *spread))
     notes = {
         "money": "By the recipe's prices; what has no price counts as free.",
-        "tokens": "Teacher's and student's together; once: tokens of the training rows times epochs, and the teacher's "
-        "for them.",
-        "seconds": "One after the other; once: the training, and the seconds of the teacher's calls.",
+        "tokens": "Teacher and student together. Once: tokens of the training rows times epochs, and the teacher's for "
+        "them.",
+        "seconds": "Sequential time. Once: the training, and the teacher's calls.",
     }
     return Table(
-        f"{UNITS[place]} per query, what was spent once spread over n queries",
+        f"{UNITS[place]} per query, with one-time costs spread over n queries",
         ("arm", "each query", "once", *(f"n = {n:,}" for n in QUERIES)),
         tuple(rows),
         note=notes[UNITS[place]],
     )
 
 
-def _break_evens(
-    view: RunView, arms: Sequence[ArmFacts], by_arm: Mapping[str, Cost], units: Sequence[int]
-) -> Table | None:
+def _break_evens(view: RunView, arms: Sequence[ArmFacts], by_arm: Mapping[str, Cost], units: Sequence[int]) -> Table:
     """Compare tuned arms without a plan with untuned ones that show one, for the same student."""
     tuned = [arm for arm in arms if arm.kind in ("tuned", "served") and not arm.plans.exists() and not arm.forced]
     prompted = [arm for arm in arms if arm.kind == "in context" and arm.plans.exists() and not arm.forced]
-    rows: list[tuple[Cell, ...]] = []
-    for one in tuned:
+    rows: list[Row] = []
+    for arm in tuned:
         for other in prompted:
-            if one.student == other.student and one.folder == other.folder:
-                a, b = by_arm[one.name], by_arm[other.name]
+            if arm.student == other.student and arm.folder == other.folder:
+                a, b = by_arm[arm.name], by_arm[other.name]
                 even = [break_even(a.once[p], a.each[p], b.once[p], b.each[p]) for p in units]
-                shares = [percent(float(view.attempts(arm.name).right.mean())) for arm in (one, other)]
-                rows.append((one.name, other.name, *even, *shares, view.attempts(one.name).n))
-    if not rows:
-        return None
+                shares = [percent(float(view.attempts(name).right.mean())) for name in (arm.name, other.name)]
+                rows.append((arm.name, other.name, *even, *shares, view.attempts(arm.name).n))
     return Table(
-        "break-even: queries from which tuning costs less than prompting with the teacher's plan",
+        "break-even: number of queries from which tuning costs less than prompting with the teacher's plan",
         ("tuned", "prompted with plan", *(f"in {UNITS[p]}" for p in units), "tuned right", "prompted right", "n"),
         tuple(rows),
-        note="Costs alone: mind the accuracies beside them.",
+        note="Costs alone; compare the accuracies too.",
     )

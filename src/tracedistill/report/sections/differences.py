@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from tracedistill.report.records import Cell, Section, Table
 from tracedistill.report.runs import RunView
+from tracedistill.report.sections.arm_differences import differences_of
 from tracedistill.report.sections.compared_arms import ComparedArm
-from tracedistill.report.sections.difference_rules import differences_of
 from tracedistill.report.sections.provenance import facts_of
+from tracedistill.report.tables import Row, Section, Table, section
 
 
 def differences(view: RunView) -> Section | None:
@@ -22,37 +22,30 @@ def differences(view: RunView) -> Section | None:
     known = [set(pair) for pair in (*compared, *sets)]
     apart = {name for pair in sets for name in pair}
     others = [(name, first) for name in made if name != first and {name, first} not in known and name not in apart]
-    tables = []
-    for title, pairs in (
-        ("compared arms", compared),
-        ("arms that attribution is read off", sets),
-        ("the other arms against the first", others),
-    ):
-        if pairs:
-            tables.append(_table(title, [(made[one], made[other]) for one, other in pairs]))
-    broken = _broken(view)
-    if broken is not None:
-        tables.append(broken)
-    notes = (
-        (
-            "Declared: the fields in which the two arms' entries in the recipe differ, and what an intervention "
-            "says that it does not keep. Red: a difference that nothing declares. Whatever is compared and not "
-            "listed is the same: problems, their order, attempts, rows tuned on and their order, prompts, answers "
-            "taught, format, spacing, lines and length of traces, hyperparameters, seeds, generation settings."
-        ),
+    groups = {
+        "compared arms": compared,
+        "arms used for error attribution": sets,
+        "the other arms against the first": others,
+    }
+    tables = [_table(title, [(made[a], made[b]) for a, b in pairs]) for title, pairs in groups.items()]
+    note = (
+        "Declared: fields in which the two arms' entries in the recipe differ, and properties that an intervention "
+        "does not declare to keep. Red: a difference that nothing declares. Compared are problems and their order, "
+        "attempts, training rows and their order, prompts, answers taught, format, spacing, lines and length of "
+        "traces, hyperparameters, seeds and generation settings; those not listed are equal."
     )
-    return Section("differences", "What differs between arms", notes, tuple(tables))
+    return section("differences", "What differs between arms", (note,), [*tables, _broken(view)])
 
 
 def _attributed(view: RunView, made: Collection[str]) -> list[tuple[str, str]]:
     """Return the arms under other plans, each with the arm under attribution, which must otherwise be equal."""
     entries = (view.recipe or {}).get("attribution") or ()
     pairs = [(entry.get(other), entry["plan"]) for entry in entries for other in ("gold", "again")]
-    return [(one, plan) for one, plan in dict.fromkeys(pairs) if one in made and plan in made]
+    return [(arm, plan) for arm, plan in dict.fromkeys(pairs) if arm in made and plan in made]
 
 
 def _table(title: str, pairs: Sequence[tuple[ComparedArm, ComparedArm]]) -> Table:
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[Row] = []
     flagged: set[tuple[int, int]] = set()
     for first, second in pairs:
         name, contrasts = f"{first.arm.name} - {second.arm.name}", differences_of(first, second)
@@ -62,17 +55,17 @@ def _table(title: str, pairs: Sequence[tuple[ComparedArm, ComparedArm]]) -> Tabl
             rows.append((name, contrast.what, contrast.first, contrast.second, contrast.why))
         if not contrasts and first.arm.folder == second.arm.folder:
             flagged.add((len(rows), 4))
-            rows.append((name, "nothing", None, None, "the same arm twice: no comparison"))
+            rows.append((name, "nothing", None, None, "the same arm twice, so no comparison"))
         elif not contrasts:
-            rows.append((name, "nothing that is written down", None, None, "the same arm of two runs"))
+            rows.append((name, "nothing that is recorded", None, None, "the same arm of two runs"))
     return Table(
         title, ("first - second", "what differs", "first", "second", "declared?"), tuple(rows), frozenset(flagged)
     )
 
 
-def _broken(view: RunView) -> Table | None:
+def _broken(view: RunView) -> Table:
     """List the interventions' declarations that the rows of this study violate."""
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[Row] = []
     flagged: set[tuple[int, int]] = set()
     for arm in view.arms:
         for part, kind in (("arms", "tuned on"), ("plans", "shown"), ("forced", "forced")):
@@ -95,12 +88,10 @@ def _broken(view: RunView) -> Table | None:
                     "; ".join(sentences) or "all hold",
                 )
             )
-    if not rows:
-        return None
     return Table(
-        "interventions held against their rows",
-        ("arm", "traces", "n", "left out", "length, times the original", "within 10%", "declarations"),
+        "interventions checked on their rows",
+        ("arm", "traces", "n", "left out", "length relative to the original", "within 10%", "declarations"),
         tuple(rows),
         frozenset(flagged),
-        "Each intervention against the traces that it was made from.",
+        "Each intervention is compared with the traces that it changed.",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tracedistill.files import read_json
-from tracedistill.report.records import Section, Table
+from tracedistill.report.tables import Section, Table, section
 
 if TYPE_CHECKING:
     from tracedistill.report.runs import RunView
@@ -22,9 +22,9 @@ def engines(view: RunView) -> Section | None:
     arms = read_json(path).part("arms")
     rows = [(arm, line["n"], line["texts_changed"], line["verdicts_changed"]) for arm, line in arms.items()]
     note = (
-        "The arms were answered by vLLM; here the same prompts were answered by transformers as well. Rounding differs "
-        "between the two, so that greedy texts part where two tokens are nearly as likely. What counts is how many "
-        "verdicts that changes."
+        "The arms were run with vLLM; here the same prompts were also run with transformers. The two round "
+        "differently, so greedy texts diverge where two tokens are almost equally likely. What matters is how many "
+        "verdicts change."
     )
     tables = [
         Table("vLLM against transformers", ("arm", "n", "texts that differ", "verdicts that differ"), tuple(rows))
@@ -34,6 +34,5 @@ def engines(view: RunView) -> Section | None:
         for arm, line in arms.items()
         if line["example"]
     ]
-    if examples:
-        tables.append(Table("The first text that differs", ("arm", "prompt", "vLLM", "transformers"), tuple(examples)))
-    return Section("engines", "Engines compared", (note,), tuple(tables))
+    tables.append(Table("The first text that differs", ("arm", "prompt", "vLLM", "transformers"), tuple(examples)))
+    return section("engines", "Engines compared", (note,), tables)

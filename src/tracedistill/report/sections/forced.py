@@ -9,11 +9,10 @@ import numpy as np
 
 from tracedistill.files import canonical, read_lines
 from tracedistill.report.attempts import AttemptColumns
-from tracedistill.report.format import of_mean, of_share, percent
-from tracedistill.report.records import Cell, Section, Table
+from tracedistill.report.format import of_estimate, percent
 from tracedistill.report.runs import ArmFacts, RunView
 from tracedistill.report.sections.scores import share_of
-from tracedistill.stats import Share
+from tracedistill.report.tables import Row, Section, Table, section
 
 SOUND = ("own", "correct")
 """Forced traces without corruption."""
@@ -24,84 +23,65 @@ NOT_OF_THE_TWIN = ("forced", "max_tokens", "vote")
 def forced(view: RunView) -> Section | None:
     """Report answers that follow the trace, and changes against the same student unforced; None without forced arms."""
     arms = [arm for arm in view.arms if arm.forced]
-    if not arms:
-        return None
     changes = [row for arm in arms if (row := _changes(view, arm)) is not None]
     tables = [
         Table(
             "answers that follow the forced trace",
-            (
-                "arm",
-                "forced trace",
-                "follow",
-                "95% interval",
-                "n",
-                "cannot be told",
-                "follow and right",
-                "answer right",
-                "95% interval",
-                "n",
-            ),
+            ("arm", "forced trace", "follow", "95% interval", "n", "undetermined", "follow and right", "answer right",
+             "95% interval", "n"),
             tuple(_follows(view.attempts(arm.name), arm) for arm in arms),
-            note="Follows: the answer is the one that the forced trace leads to, as far as the trace determines one; "
-            "if it does not, it is undetermined and not in n. Follow and right: the forced trace leads to the "
-            "gold answer.",
-        )
-    ]
-    if changes:
-        tables.append(
-            Table(
-                "against the same student unforced",
-                ("arm", "unforced arm", "attempts compared", "answer changed", "share", "right to wrong",
-                 "wrong to right"),
-                tuple(changes),
-                note="Attempts at the same problem with the same sample and seed; changed: another extracted answer.",
-            )
-        )  # fmt: skip
-    return Section("forced", "Forced traces", tuple(_said(view, arm) for arm in arms), tuple(tables))
+            note="Follow: the answer is the one that the forced trace leads to. If the trace does not determine one, "
+            "the attempt is undetermined and not in n. Follow and right: the forced trace leads to the gold answer.",
+        ),
+        Table(
+            "compared with the same student unforced",
+            ("arm", "unforced arm", "attempts compared", "answer changed", "share", "right to wrong", "wrong to right"),
+            tuple(changes),
+            note="Attempts at the same problem with the same sample and seed. Changed: another extracted answer.",
+        ),
+    ]  # fmt: skip
+    return section("forced", "Forced traces", [_sentence(view, arm) for arm in arms], tables)
 
 
-def _said(view: RunView, arm: ArmFacts) -> str:
+def _sentence(view: RunView, arm: ArmFacts) -> str:
     columns = view.attempts(arm.name)
-    told = columns.follows >= 0
-    n, follow = int(told.sum()), int((columns.follows == 1).sum())
+    n, follow = int((columns.follows >= 0).sum()), int((columns.follows == 1).sum())
     if not n:
-        return f"{arm.name}: no forced trace determines an answer, so that nothing can be said of following."
+        return f"{arm.name}: no forced trace determines an answer, so following cannot be measured."
     if arm.forced in SOUND:
         return f"{arm.name}: the answer follows the forced trace ({arm.forced}) in {follow} of {n} attempts."
     anyway = int(((columns.follows == 1) & columns.right).sum())
-    beside = f" In {anyway} of these it led to the gold answer all the same, which shows no cause." if anyway else ""
+    beside = f" In {anyway} of these the trace led to the gold answer, which shows no effect." if anyway else ""
     return (
-        f"{arm.name}: put behind a corrupted trace ({arm.forced}), the student gives the answer that this trace leads "
-        f"to in {follow} of {n} attempts ({percent(follow / n)}). The trace was set by us and not by the problem, so "
-        f"this share is what the trace causes, not what goes with it.{beside}"
+        f"{arm.name}: after a corrupted trace ({arm.forced}), the student gives the answer that this trace leads to in "
+        f"{follow} of {n} attempts ({percent(follow / n)}). The experiment set the trace, not the problem, so this "
+        f"share is causal and no mere association.{beside}"
     )
 
 
-def _follows(columns: AttemptColumns, arm: ArmFacts) -> tuple[Cell, ...]:
-    told = columns.follows >= 0
-    follows = share_of(columns.follows[told] == 1, columns.problem[told])
+def _follows(columns: AttemptColumns, arm: ArmFacts) -> Row:
+    determined = columns.follows >= 0
+    follows = share_of(columns.follows[determined] == 1, columns.problem[determined])
     right = share_of(columns.right, columns.problem)
     anyway = int(((columns.follows == 1) & columns.right).sum())
-    cells = [of_share(estimate) if isinstance(estimate, Share) else of_mean(estimate) for estimate in (follows, right)]
-    return (arm.name, arm.forced, *cells[0], int((~told).sum()), anyway, *cells[1])
+    undetermined = int((~determined).sum())
+    return (arm.name, arm.forced, *of_estimate(follows), undetermined, anyway, *of_estimate(right))
 
 
 def twin_of(view: RunView, arm: ArmFacts) -> ArmFacts | None:
     """Return the unforced arm with otherwise equal settings and the same adapter."""
 
-    def key(arm_facts: ArmFacts) -> bytes:
-        kept = {
-            key: value for key, value in arm_facts.settings.items() if key not in (*NOT_OF_THE_TWIN, "tune", "adapter")
-        }
-        adapter = arm_facts.name if arm_facts.tune is not None else arm_facts.adapter
-        return canonical([kept, adapter, arm_facts.student, arm_facts.teacher, str(arm_facts.folder)])
+    def key(other: ArmFacts) -> bytes:
+        ignored = (*NOT_OF_THE_TWIN, "tune", "adapter")
+        settings = {name: value for name, value in other.settings.items() if name not in ignored}
+        adapter = other.name if other.tune is not None else other.adapter
+        return canonical([settings, adapter, other.student, other.teacher, str(other.folder)])
 
     wanted = key(arm)
     return next((other for other in view.arms if other.forced is None and key(other) == wanted), None)
 
 
-def _changes(view: RunView, arm: ArmFacts) -> tuple[Cell, ...] | None:
+def _changes(view: RunView, arm: ArmFacts) -> Row | None:
     twin = twin_of(view, arm)
     if twin is None:
         return None

@@ -10,38 +10,29 @@ import numpy as np
 
 from tracedistill import stats
 from tracedistill.files import canonical, file_hash, read_json
-from tracedistill.report.format import gain, percent
-from tracedistill.report.records import Cell, Section, Table
+from tracedistill.report.format import gain, of_estimate, percent
 from tracedistill.report.runs import ArmFacts, RunView
-from tracedistill.report.sections.accuracy import _cells
 from tracedistill.report.sections.scores import paired, right_share, scores_of
+from tracedistill.report.tables import Cell, Row, Section, Table, section
 
 AXES = ("teacher", "student")
 _PLACE = re.compile(r"@[^@/]*$")
 RESAMPLES = 2_000
 HEADS = (
     "", "", "arm", "traces right", "judged", "undecided", "answer right", "95% interval", "n",
-    "points more than the row above",
+    "gain over the row above, points",
 )  # fmt: skip
 
 
 def grid(view: RunView) -> Section | None:
     """Build the gradients over teachers and students; None if no two arms differ in one of these alone."""
-    tables = []
-    for axis in AXES:
-        families = _families(view.arms, axis)
-        if families:
-            tables.append(_table(view, axis, families))
-    if not tables:
-        return None
-    notes = (
-        (
-            "Arms that are equal in all but the teacher, or all but the student. Differences are paired by problem "
-            "and descriptive: they are no declared comparisons and not corrected. Whether plans are the same for "
-            "all students is said in the last column."
-        ),
+    note = (
+        "Arms that differ only in the teacher, or only in the student. Differences are paired by problem and "
+        "descriptive: they are not declared comparisons and are not corrected. The last column shows whether the plans "
+        "are the same for all students."
     )
-    return Section("grid", "Teachers and students", notes, tuple(tables))
+    tables = [_table(view, axis, _families(view.arms, axis)) for axis in AXES]
+    return section("grid", "Teachers and students", (note,), tables)
 
 
 def _families(arms: Sequence[ArmFacts], axis: str) -> list[list[ArmFacts]]:
@@ -74,7 +65,7 @@ def quality(arm: ArmFacts) -> tuple[int, int, int] | None:
 
 def _table(view: RunView, axis: str, families: Sequence[Sequence[ArmFacts]]) -> Table:
     other = "student" if axis == "teacher" else "teacher"
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[Row] = []
     flagged: set[tuple[int, int]] = set()
     for family in families:
         ordered = sorted(family, key=lambda arm: _rank(arm, axis))
@@ -100,7 +91,7 @@ def _table(view: RunView, axis: str, families: Sequence[Sequence[ArmFacts]]) -> 
                     percent(measured[0] / measured[1]) if measured and measured[1] else None,
                     measured[1] if measured else 0,
                     measured[2] if measured else 0,
-                    *_cells(right_share(columns, vote=arm.vote)),
+                    *of_estimate(right_share(columns, vote=arm.vote)),
                     step,
                     *((same,) if axis == "student" else ()),
                 )
@@ -111,10 +102,10 @@ def _table(view: RunView, axis: str, families: Sequence[Sequence[ArmFacts]]) -> 
         heads,
         tuple(rows),
         frozenset(flagged),
-        "Sorted by the share of the teacher's judged traces that are right, over all problems that it was asked; one "
-        "whose traces nobody could judge stands first."
+        "Sorted by the share of the teacher's judged traces that are right, over all its problems; teachers without "
+        "judged traces come first."
         if axis == "teacher"
-        else "In the recipe's order; plans are to be the same for every student.",
+        else "In the recipe's order; the plans should be the same for every student.",
     )
 
 

@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from tracedistill.files import content_id
 from tracedistill.report.format import between, percent
-from tracedistill.report.records import Cell, Section, Table
 from tracedistill.report.runs import ArmFacts, RunView
+from tracedistill.report.tables import Row, Section, Table, section
 
 MATRIX_MOST = 12
 """Most labels for which the whole confusion matrix is shown; above, only the most frequent confusions."""
@@ -32,7 +32,7 @@ class PredictedLabels:
     """The closed answer set."""
     gold: Ints
     """Index of the gold label."""
-    said: Ints
+    answers: Ints
     """Index of the answered label; len(labels): none of them."""
 
 
@@ -42,20 +42,17 @@ def labels(view: RunView) -> Section | None:
     if not closed or len(closed) < 2:
         return None
     names = tuple(str(label) for label in closed)
-    arms = [(arm.name, said_by(view, arm, names)) for arm in view.arms]
+    arms = [(arm.name, predicted_by(view, arm, names)) for arm in view.arms]
     arms = [(name, predicted) for name, predicted in arms if len(predicted.gold)]
-    if not arms:
-        return None
-    tables = [_macro(view, arms), _per_label(arms)]
-    tables += [_confusions(name, predicted) for name, predicted in arms]
     note = (
-        "Macro-F1 is the mean of the labels' F1, rare labels counting as much as frequent ones. An attempt that names "
-        "no label, or several, counts against its gold label's recall and for no label's precision."
+        "Macro-F1 is the mean of the labels' F1, so rare labels count as much as frequent ones. An attempt that names "
+        "no label, or several, lowers the recall of its gold label and affects no label's precision."
     )
-    return Section("labels", "Labels", (note,), tuple(tables))
+    confusions = [_confusions(name, predicted) for name, predicted in arms]
+    return section("labels", "Labels", (note,), [_macro(view, arms), _per_label(arms), *confusions])
 
 
-def said_by(view: RunView, arm: ArmFacts, names: Sequence[str]) -> PredictedLabels:
+def predicted_by(view: RunView, arm: ArmFacts, names: Sequence[str]) -> PredictedLabels:
     """Return gold and answer of every attempt of an arm, as indices of labels."""
     place = {name.casefold(): number for number, name in enumerate(names)}
     problems = view.problems()
@@ -78,7 +75,9 @@ def said_by(view: RunView, arm: ArmFacts, names: Sequence[str]) -> PredictedLabe
 def confusion(predicted: PredictedLabels) -> Ints:
     """Count by gold (row) and answer (column; the last one is for no label)."""
     size = len(predicted.labels) + 1
-    return np.bincount(predicted.gold * size + predicted.said, minlength=size * len(predicted.labels)).reshape(-1, size)
+    return np.bincount(predicted.gold * size + predicted.answers, minlength=size * len(predicted.labels)).reshape(
+        -1, size
+    )
 
 
 def macro_f1(counts: Ints) -> float:
@@ -91,7 +90,7 @@ def macro_f1(counts: Ints) -> float:
 
 
 def _macro(view: RunView, arms: Sequence[tuple[str, PredictedLabels]]) -> Table:
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[Row] = []
     for name, predicted in arms:
         counts, n = confusion(predicted), len(predicted.gold)
         rng = np.random.default_rng([view.seed, int(content_id("labels", name)[:12], 16)])
@@ -110,7 +109,7 @@ def _macro(view: RunView, arms: Sequence[tuple[str, PredictedLabels]]) -> Table:
 
 
 def _per_label(arms: Sequence[tuple[str, PredictedLabels]]) -> Table:
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[Row] = []
     for name, predicted in arms:
         counts = confusion(predicted)
         for number, label in enumerate(predicted.labels):
@@ -126,7 +125,7 @@ def _confusions(name: str, predicted: PredictedLabels) -> Table:
     counts = confusion(predicted)
     heads = (*predicted.labels, NO_LABEL)
     if len(predicted.labels) <= MATRIX_MOST:
-        rows: list[tuple[Cell, ...]] = [
+        rows: list[Row] = [
             (label, *(int(count) for count in counts[number])) for number, label in enumerate(predicted.labels)
         ]
         off = {(row, column + 1) for row, column in zip(*np.nonzero(counts), strict=True) if row != column}

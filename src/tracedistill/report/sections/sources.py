@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from tracedistill.files import read_json
-from tracedistill.report.format import percent
-from tracedistill.report.records import Cell, Report, Section, Table, TeacherFigures, WithoutLeaks
+from tracedistill.report.format import listed, percent
+from tracedistill.report.records import Report, TeacherFigures, WithoutLeaks
 from tracedistill.report.runs import RunView
+from tracedistill.report.tables import Cell, Row, Section, Table, section
 from tracedistill.validation.judged import JudgeReport
 from tracedistill.validation.leaks import LeakCounts
 
@@ -34,15 +35,12 @@ def _types(report: Report) -> Section | None:
             shown.append(f"{cell[1]}{traces}" if cell else None)
         rows.append(tuple(shown))
     heads = ("type", "n", *(arm.name for arm in arms))
-    return Section(
-        "types", "By question type", ("Right answers; right traces in brackets.",), (_table("", heads, rows),)
-    )
+    note = "Right answers; right traces in brackets."
+    return section("types", "By question type", (note,), (_table("", heads, rows),))
 
 
 def _teachers(report: Report) -> Section | None:
     teachers = report.teachers
-    if not teachers:
-        return None
     heads = ("teacher", "requests", "failed", "tokens in", "tokens out", "US dollars", "traces", "accepted", "saw gold",
              "leaks (string matching)")  # fmt: skip
     rows = [
@@ -61,26 +59,22 @@ def _teachers(report: Report) -> Section | None:
         for teacher in teachers
     ]
     money = (
-        "Calls, tokens and money as reported by the servers; cached answers at the price paid once. Leaks: plans "
-        "that give the solution away, out of the plans whose gold is not in the question; in brackets what string "
-        "matching would call so."
+        "Calls, tokens and money as reported by the servers; cached answers at the price once paid. Leaks: plans that "
+        "give the solution away, out of the plans whose gold is not in the question; in brackets, leaks by string "
+        "matching alone."
     )
     notes = [money]
     notes += [f"{arm.label} {_without(arm.without_leaks)}" for arm in report.arms if arm.without_leaks]
     notes += [_judge(teacher.name, teacher.judge) for teacher in teachers if teacher.judge is not None]
-    refused = [
-        (teacher.name, kind_of, why, count) for teacher in teachers for kind_of, why, count in _refusals(teacher)
-    ]
+    rejected = [(teacher.name, *cells) for teacher in teachers for cells in _rejections(teacher)]
     tables = [_table("", heads, rows)]
     strata = [(teacher.name, kind, stratum, cell[0], cell[1], percent(cell[0] / cell[1] if cell[1] else None))
               for teacher in teachers
               for kind, by in (("difficulty", teacher.by_difficulty), ("length", teacher.by_length))
               for stratum, cell in by.items()]  # fmt: skip
-    if strata:
-        tables.append(_table("Accepted of judged", ("teacher", "by", "level", "accepted", "judged", "share"), strata))
-    if refused:
-        tables.append(_table("Failed and refused", ("teacher", "what", "why", "traces"), refused))
-    return Section("teachers", "Teachers", tuple(notes), tuple(tables))
+    tables.append(_table("Accepted traces", ("teacher", "by", "level", "accepted", "judged", "share"), strata))
+    tables.append(_table("Failed and rejected traces", ("teacher", "what", "why", "traces"), rejected))
+    return section("teachers", "Teachers", notes, tables)
 
 
 def _leaks(leaks: LeakCounts | None) -> str | None:
@@ -100,17 +94,17 @@ def _without(without: WithoutLeaks) -> str:
 
 def _judge(teacher: str, judge: JudgeReport) -> str:
     return (
-        f"{teacher}: Model judge {judge.judge}: {judge.plans} plans asked, {judge.decided} decided "
-        f"where rules could not, {judge.refused} refused, {judge.disagreements} disagreements with rules (the "
-        "rules stand)."
+        f"{teacher}: model judge {judge.judge} judged {judge.plans} plans. It decided {judge.decided} that the rules "
+        f"left undecided, rejected {judge.refused}, and disagreed with a rule {judge.disagreements} times (the rule "
+        "counts)."
     )
 
 
-def _refusals(teacher: TeacherFigures) -> Iterator[tuple[str, str, int]]:
+def _rejections(teacher: TeacherFigures) -> Iterator[tuple[str, str, int]]:
     for cause, count in teacher.failures.items():
         yield "failed", cause, count
     for reason, count in teacher.reasons.items():
-        yield "refused", reason, count
+        yield "rejected", reason, count
 
 
 def _data(view: RunView, report: Report) -> Section | None:
@@ -120,13 +114,13 @@ def _data(view: RunView, report: Report) -> Section | None:
         return None
     data = read_json(path)
     sizes = data["sizes"]
-    rows: list[tuple[Cell, ...]] = [
+    rows: list[Row] = [
         (f"{first} problems that also occur in {second}", part["found"], part["n"], _ids(_first_ids(part["repeats"])))
         for name, part in data["overlap"].items()
         for second, first in (name.split("/"),)
     ]
     rows += [
-        (f"{name}: duplicate problems", sum(len(one["ids"]) for one in repeats), sizes.get(name),
+        (f"{name}: duplicate problems", sum(len(repeat["ids"]) for repeat in repeats), sizes.get(name),
          _ids(_first_ids(repeats)))
         for name, repeats in data["duplicates"].items()
     ]  # fmt: skip
@@ -134,7 +128,7 @@ def _data(view: RunView, report: Report) -> Section | None:
     if near:
         rows.append(("train: nearly equal to a validation or test problem", near["train_problems"], sizes["train"],
                      _ids(pair["train_id"] for pair in near["pairs"])))  # fmt: skip
-    rows.append(("golds that fail an audit", len(data["audit"]), sum(sizes.values()), _ids(data["audit"])))
+    rows.append(("golds that fail the audit", len(data["audit"]), sum(sizes.values()), _ids(data["audit"])))
     tables = [_table("", ("what", "found", "of", "first ids"), rows)]
     dropped = len(data["dropped_from_train"])
     drawn = (
@@ -145,26 +139,24 @@ def _data(view: RunView, report: Report) -> Section | None:
     assembly = report.assembly
     if assembly is not None and assembly.rows is not None and any(arm.kind == "tuned" for arm in report.arms):
         notes.append(
-            f"Tuned on {assembly.rows} of {assembly.train_problems} training problems: one without an accepted "
-            "trace in every arm is left out of all."
+            f"Tuned on {assembly.rows} of {assembly.train_problems} training problems: a problem without an accepted "
+            "trace in every arm is in none."
         )
     for student in view.recipe["students"]:
         preflight = view.folder / "sft" / f"{student}.preflight.json"
-        found = read_json(preflight) if preflight.exists() else {"dropped": [], "arms": {}}
-        refused = {problem_id for arm in found["arms"].values() for problem_id, _ in arm.get("refused", ())}
+        checked = read_json(preflight) if preflight.exists() else {"dropped": [], "arms": {}}
+        refused = {problem_id for arm in checked["arms"].values() for problem_id, _ in arm.get("refused", ())}
         for ids, why in (
-            (sorted(set(found["dropped"]) - refused), "were too long"),
-            (sorted(refused), "could not be learnt as they were (sft/*.preflight.json says why)"),
+            (sorted(set(checked["dropped"]) - refused), "were too long"),
+            (sorted(refused), "cannot be learnt as they are (reasons in sft/*.preflight.json)"),
         ):
             if ids:
                 notes.append(f"{student}: {len(ids)} rows {why} and are left out of every arm ({_ids(ids)}).")
-    return Section("data", "Data and rejections", tuple(notes), tuple(tables))
+    return section("data", "Data", notes, tables)
 
 
 def _imports(report: Report) -> Section | None:
     arms = [(arm.name, arm.source) for arm in report.arms if arm.source is not None]
-    if not arms:
-        return None
     rows = [
         (
             name,
@@ -174,21 +166,19 @@ def _imports(report: Report) -> Section | None:
         )
         for name, source in arms
     ]
-    note = "Imported outputs are judged by the same judges as a study's; how they were made was not checked."
+    note = "Imported outputs are judged by the same judges as a study's. How they were made was not checked."
     heads = ("arm", "file", "sha-256", "answer metric", "rows", "refused", "without text")
-    return Section("imports", "Imported outputs", (note,), (_table("", heads, rows),))
+    return section("imports", "Imported outputs", (note,), (_table("", heads, rows),))
 
 
 def _runs(report: Report) -> Section | None:
-    if not report.runs:
-        return None
-    heads = ("run", "folder", "problems", "left out here", "same id, asked otherwise")
+    heads = ("run", "folder", "problems", "left out here", "same id, other content")
     rows = [(r.name, r.folder, r.problems, r.left_out, r.asked_otherwise) for r in report.runs]
-    note = "All figures are over the problems that every arm of every run was asked alike; the others are left out."
-    return Section("runs", "Runs put side by side", (note,), (_table("", heads, rows),))
+    note = "All figures are over the problems that are identical in every run and attempted by every arm."
+    return section("runs", "Runs", (note,), (_table("", heads, rows),))
 
 
-def _table(title: str, heads: Iterable[str], rows: Iterable[tuple[Cell, ...]]) -> Table:
+def _table(title: str, heads: Iterable[str], rows: Iterable[Row]) -> Table:
     return Table(title, tuple(heads), tuple(rows))
 
 
@@ -197,6 +187,4 @@ def _first_ids(repeats: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def _ids(ids: Iterable[str]) -> str | None:
-    every = list(ids)
-    more = f" and {len(every) - IDS_SHOWN} more" if len(every) > IDS_SHOWN else ""
-    return f"{', '.join(every[:IDS_SHOWN])}{more}" if every else None
+    return listed(list(ids), IDS_SHOWN) or None

@@ -31,7 +31,7 @@ SPACING: Mapping[str, re.Pattern[str]] = {
     "carriage returns": re.compile(r"\r"),
     "blanks of other kinds": re.compile(r"[\u00a0\u1680\u2000-\u200b\u2028\u2029\u202f\u205f\u3000\ufeff\v\f\x85]"),
     "a blank before a mark": re.compile(r"\w [,.;:!?](?:\s|\Z)"),
-    "no blank behind a mark": re.compile(r"\w[,;:](?=\w)(?!\d)"),
+    "no blank after a mark": re.compile(r"\w[,;:](?=\w)(?!\d)"),
 }
 """White space that a tokenizer sees and a reader of the page does not."""
 

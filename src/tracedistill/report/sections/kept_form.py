@@ -1,4 +1,4 @@
-"""Declared invariants of interventions, as far as the form of traces shows them."""
+"""The form of traces that interventions declare to keep: format, lines and length."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from tracedistill.interventions import INTERVENTIONS, find_intervention
+from tracedistill.interventions import find_intervention
 
 WHOLE = frozenset({"everything", "trace", "traces"})
 LINES = frozenset({"number of steps", "number of lines", "steps"})
@@ -32,7 +32,7 @@ ALL = Preserved(format=True, lines=True, length=0.0)
 
 def kept_by(name: str | None) -> Preserved:
     """Return what the intervention of this name declares; nothing for unknown names (`own`)."""
-    intervention = find_intervention(name, INTERVENTIONS)
+    intervention = find_intervention(name)
     return Preserved() if intervention is None else kept_of(intervention.keeps)
 
 
@@ -50,5 +50,5 @@ def kept_of(keeps: Collection[str]) -> Preserved:
 
 def answers_change(name: str | None) -> bool:
     """Return whether the intervention gives rows another answer to learn."""
-    intervention = find_intervention(name, INTERVENTIONS)
+    intervention = find_intervention(name)
     return intervention is not None and intervention.answers

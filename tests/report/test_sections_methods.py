@@ -10,7 +10,7 @@ from tracedistill.files import read_json, write_json
 from tracedistill.recipes import Arm
 from tracedistill.report import write_view
 from tracedistill.report.sections.costs import cost_of
-from tracedistill.report.sections.ways import ways
+from tracedistill.report.sections.methods import methods
 
 ROWS = {f"p{n}": "A: b\nAnswer: c" for n in range(4)}
 ARMS = {
@@ -56,9 +56,9 @@ def run_of(folder: Path, further: dict[str, Any] | None = None, **changes: Any) 
 
 
 def test_what_each_came_to(tmp_path: Path) -> None:
-    section = ways(run_of(tmp_path).view())
+    section = methods(run_of(tmp_path).view())
     assert section is not None
-    rows = {row[0]: row for row in table(section, "what each came to").rows}
+    rows = {row[0]: row for row in table(section, "results").rows}
     assert rows["distilled"][1:5] == ("on-policy: from itself shown plan", None, "18 of 40", "45.0%")
     assert rows["grpo"][1:4] == ("grpo: reward both", "sft", "24 of 40")
     assert rows["grpo"][6:] == (20, 12, 8, 12, 7)
@@ -66,7 +66,7 @@ def test_what_each_came_to(tmp_path: Path) -> None:
 
 
 def test_costs_hold_those_of_the_start_and_the_cheapest_comes_first(tmp_path: Path) -> None:
-    section = ways(run_of(tmp_path).view())
+    section = methods(run_of(tmp_path).view())
     assert section is not None
     rows = table(section, "accuracy against the cost of training").rows
     assert [row[0] for row in rows] == ["standard", "plan", "sft", "distilled", "grpo"]
@@ -78,7 +78,7 @@ def test_costs_hold_those_of_the_start_and_the_cheapest_comes_first(tmp_path: Pa
 
 def test_accuracy_against_cost_is_drawn(tmp_path: Path) -> None:
     view = run_of(tmp_path).view()
-    section = ways(view)
+    section = methods(view)
     assert section is not None
     assert section.plot is not None
     points = {point.name: point for point in section.plot.points}
@@ -94,16 +94,16 @@ def test_accuracy_against_cost_is_drawn(tmp_path: Path) -> None:
 
 
 def test_the_share_of_a_prompts_gain(tmp_path: Path) -> None:
-    section = ways(run_of(tmp_path).view())
+    section = methods(run_of(tmp_path).view())
     assert section is not None
-    (row,) = table(section, "share of the gain in context").rows
+    (row,) = table(section, "share of the prompt's gain").rows
     assert row[:5] == ("distilled", "standard", "20.0%", "plan", "70.0%")
     assert row[5].startswith("+50.0 (")
     assert row[7] == "50.0%"
 
 
 def test_curves_and_rewards(tmp_path: Path) -> None:
-    section = ways(run_of(tmp_path).view())
+    section = methods(run_of(tmp_path).view())
     assert section is not None
     curves = table(section, "learning curves")
     assert curves.heads == ("arm", "n", "step 0", "step 4", "step 9")
@@ -114,13 +114,13 @@ def test_curves_and_rewards(tmp_path: Path) -> None:
 
 
 def test_a_study_of_one_method_has_no_such_section(tmp_path: Path) -> None:
-    assert ways(run_of(tmp_path, distilled=None, grpo=None).view()) is None
+    assert methods(run_of(tmp_path, distilled=None, grpo=None).view()) is None
 
 
 def test_an_adapter_of_which_nothing_was_counted_has_no_cost(tmp_path: Path) -> None:
     run = run_of(tmp_path)
     (tmp_path / "adapters" / "sft" / "training.json").unlink()
-    section = ways(run.view())
+    section = methods(run.view())
     assert section is not None
     # what starts from it is not known either
     assert [row[0] for row in table(section, "accuracy against").rows] == ["standard", "plan", "distilled"]
@@ -146,13 +146,13 @@ def test_rounds_with_what_was_imitated(tmp_path: Path) -> None:
     made = {"drawn": 16, "answers_right": 9, "traces_right": 4, "cut_off": 1, "accepted": 8, "kept": 5}
     rounds = [made | {"kept_traces_right": 3}, made]  # the second as a version before wrote it
     write_json(tmp_path / "adapters" / "own" / "training.json", facts(160, 2e12, rounds=rounds))
-    rows = table(ways(run.view()), "what the student wrote").rows
+    rows = table(methods(run.view()), "what the student wrote").rows
     assert rows == (("own", 1, 16, 9, 4, 1, 8, 5, 3), ("own", 2, 16, 9, 4, 1, 8, 5, None))
 
 
 def test_several_seeds_are_told(tmp_path: Path) -> None:
     lines = [line(f"p{n}", n < 10, seed=seed) for seed in range(2) for n in range(40)]
-    section = ways(run_of(tmp_path, {"sft": lines}).view())
+    section = methods(run_of(tmp_path, {"sft": lines}).view())
     assert section is not None
     assert "2 adapters per arm" in section.notes[0]
 
@@ -175,5 +175,5 @@ def test_pairs_with_their_lengths_and_what_became_of_both(tmp_path: Path) -> Non
     pairs = {"n": 3, "chosen_tokens": 20.0, "rejected_tokens": 21.5, "alike": 2}
     made = {**facts(0, 1e12), "rows": 4, "log": logs, "pairs": pairs}
     write_json(tmp_path / "adapters" / "pairs" / "training.json", made)
-    (row,) = table(ways(run.view()), "pairs that preferences").rows
+    (row,) = table(methods(run.view()), "preference pairs").rows
     assert row == ("pairs", "3 of 4", "20", "21.5", 2, "100.0%", "1.50", "-10.0 to -11.0", "-12.0 to -30.0")

@@ -10,43 +10,43 @@ import numpy as np
 from tracedistill.recipes.differences import differences
 from tracedistill.records import node_name
 from tracedistill.report.combine import same_arms
-from tracedistill.report.records import Cell, Section, Table
+from tracedistill.report.format import listed
 from tracedistill.report.runs import ArmFacts, RunView
 from tracedistill.report.sections.scores import scores_of
+from tracedistill.report.tables import Cell, Row, Section, Table, section
 
 FLIPS_SHOWN = 200
 """Most ids listed per arm and direction; all of them are counted."""
-APART = ("libraries", "tracedistill", "python", "params")
+COMPARED = ("libraries", "tracedistill", "python", "params")
 """Manifest entries that are compared between two runs of a node."""
 
 
-def against_section(view: RunView) -> Section | None:
+def flips(view: RunView) -> Section | None:
     """Build the section of flipped problems; None if the report has no `against`.
 
     A problem flips if one arm answered more of its attempts right.
     """
     if view.against is None:
         return None
-    flips: list[tuple[Cell, ...]] = []
-    ids: list[tuple[Cell, ...]] = []
-    settings: list[tuple[Cell, ...]] = []
+    counts: list[Row] = []
+    ids: list[Row] = []
+    settings: list[Row] = []
     for now, before in same_arms(view):
         gained, lost, same = _flips(view, now, before)
-        flips.append((now.name, before.name, len(gained), len(lost), same))
+        counts.append((now.name, before.name, len(gained), len(lost), same))
         for direction, changed in (("right now, wrong before", gained), ("wrong now, right before", lost)):
-            more = f" and {len(changed) - FLIPS_SHOWN} more" if len(changed) > FLIPS_SHOWN else ""
             if changed:
-                ids.append((now.name, direction, len(changed), ", ".join(changed[:FLIPS_SHOWN]) + more))
+                ids.append((now.name, direction, len(changed), listed(changed, FLIPS_SHOWN)))
         settings += [(now.name, *change) for change in _changes(view, now, before)]
-    tables = [Table("Problems that flipped", ("arm", "against", "gained", "lost", "unchanged"), tuple(flips))]
-    if ids:
-        tables.append(Table("Which", ("arm", "direction", "n", "problem ids"), tuple(ids)))
-    none = () if settings else ("No setting that the two runs wrote down differs.",)
-    if settings:
-        tables.append(Table("Changed settings", ("arm", "setting", "now", "before"), tuple(settings)))
-    lonely = [arm.name for arm in view.arms if not any(arm in pair for pair in same_arms(view))]
-    notes = (*none, *((f"Without a counterpart of the same name: {', '.join(lonely)}.",) if lonely else ()))
-    return Section("against", f"Against {view.against}", notes, tuple(tables))
+    tables = [Table("Number of flipped problems", ("arm", "against", "gained", "lost", "unchanged"), tuple(counts))]
+    tables.append(Table("Flipped problems", ("arm", "direction", "n", "problem ids"), tuple(ids)))
+    tables.append(Table("Changed settings", ("arm", "setting", "now", "before"), tuple(settings)))
+    alone = [arm.name for arm in view.arms if not any(arm in pair for pair in same_arms(view))]
+    notes = (
+        "" if settings else "No recorded setting differs between the two runs.",
+        f"Arms that only one of the runs has: {', '.join(alone)}." if alone else "",
+    )
+    return section("against", f"Against {view.against}", notes, tables)
 
 
 def _flips(view: RunView, now: ArmFacts, before: ArmFacts) -> tuple[list[str], list[str], int]:
@@ -71,11 +71,13 @@ def _changes(view: RunView, now: ArmFacts, before: ArmFacts) -> Iterator[tuple[s
     yield from _shown_differences({"arm": now.settings}, {"arm": before.settings})
     for stage in ("train", "generate", "score"):
         pair = [view.manifests.get(node_name(stage, arm.name), {}) for arm in (now, before)]
-        for part in APART:
+        for part in COMPARED:
             left, right = (manifest.get(part) for manifest in pair)
             if isinstance(left, dict) and isinstance(right, dict) and part == "params":
-                left, right = ({key: value for key, value in one.items() if key != "arm"} for one in (left, right))
-            if part == "params" or stage == "generate":  # versions once, from the piece that matters most
+                left, right = (
+                    {key: value for key, value in params.items() if key != "arm"} for params in (left, right)
+                )
+            if part == "params" or stage == "generate":  # versions once, from the node that matters most
                 yield from _shown_differences(left, right, stage if part == "params" else part)
 
 

@@ -11,7 +11,7 @@ from tracedistill.report.format import number
 from tracedistill.report.runs import ArmFacts
 from tracedistill.report.sections.compared_arms import ComparedArm, Contrast, short, start_of
 from tracedistill.report.sections.provenance import adapter_of, manifests_of_arm, mix_of
-from tracedistill.report.sections.trace_rules import trace_differences
+from tracedistill.report.sections.trace_differences import trace_differences
 
 FACTORS = (
     "student", "teacher", "tune", "mix", "rationale_weight", "adapter", "served", "prompt", "plan", "plan_sample",
@@ -65,7 +65,7 @@ def _declared(first: ComparedArm, second: ComparedArm, factors: Sequence[str]) -
             contrasts.append(Contrast(name, short(one.get(name)), short(other.get(name)), "comes with method", False))
             continue
         along = name in (*LIMITS, *METHOD_SETTINGS) and bool(main) and NEEDED_BY.get(name) not in main
-        why = f"declared, but not told apart from {', '.join(main)}" if along else "declared"
+        why = f"declared, but confounded with {', '.join(main)}" if along else "declared"
         contrasts.append(Contrast(name, short(one.get(name)), short(other.get(name)), why, along))
     return contrasts
 
@@ -118,14 +118,14 @@ def _trained(made: ComparedArm) -> dict[str, Any]:
 def _generation(first: ComparedArm, second: ComparedArm, factors: Sequence[str]) -> list[Contrast]:
     """Compare generation settings from the manifests, and the prompts' token counts."""
     contrasts = []
-    asked = [_asked(made) for made in (first, second)]
+    settings = [_generation_settings(made) for made in (first, second)]
     comes: Mapping[str, Callable[[str], bool]] = {
         "prompt": lambda name: name.startswith("prompt"),
         "student": lambda name: name.startswith("student."),
     }
-    if asked[0] and asked[1]:
-        for name in sorted({*asked[0], *asked[1]}):
-            one, other = asked[0].get(name), asked[1].get(name)
+    if settings[0] and settings[1]:
+        for name in sorted({*settings[0], *settings[1]}):
+            one, other = settings[0].get(name), settings[1].get(name)
             if one != other:
                 by = next((factor for factor, fits in comes.items() if fits(name) and factor in factors), None)
                 why = f"comes with {by}" if by else "not declared"
@@ -139,7 +139,7 @@ def _generation(first: ComparedArm, second: ComparedArm, factors: Sequence[str])
     return contrasts
 
 
-def _asked(made: ComparedArm) -> dict[str, Any]:
+def _generation_settings(made: ComparedArm) -> dict[str, Any]:
     manifests = manifests_of_arm(made.view, "generate", made.arm.name)
     if not manifests:
         return {}

@@ -9,12 +9,12 @@ import numpy as np
 
 from tracedistill.files import read_json
 from tracedistill.report.attempts import TRACES, AttemptColumns
-from tracedistill.report.format import between, dollars, number, of_share, percent
-from tracedistill.report.records import Cell, Plot, Point, Section, Table
+from tracedistill.report.format import between, dollars, number, of_estimate, percent
 from tracedistill.report.runs import ArmFacts, RunView, method_of
 from tracedistill.report.sections.provenance import manifests_of_arm, named_arm, recipe_of
 from tracedistill.report.sections.scores import scores_of, share_of
-from tracedistill.stats import Share, share_kept
+from tracedistill.report.tables import Plot, Point, Row, Section, Table, section
+from tracedistill.stats import share_kept
 
 PROMPTED = "in context"
 """Method label of untuned arms."""
@@ -24,27 +24,27 @@ PART = 0.2
 """Share of the steps at either end of a training whose rewards are compared."""
 
 
-def ways(view: RunView) -> Section | None:
+def methods(view: RunView) -> Section | None:
     """Tabulate arms by method; None if all tuned arms share one method and none starts from another."""
     tuned = [arm for arm in view.arms if arm.tune is not None and arm.kind == "tuned"]
     if len({method_of(arm) for arm in tuned}) < 2 and not any(arm.settings.get("from") for arm in tuned):
         return None
     arms = [arm for arm in view.arms if arm.kind in (PROMPTED, "tuned") and view.attempts(arm.name).n]
     spent = {arm.name: _spent(view, arm) for arm in arms}
-    further = (
-        _kept(view, arms), _curves(view, tuned), _rounds(view, tuned), _rewards(view, tuned), _pairs(view, tuned),
+    tables = (
+        _outcomes(view, arms), _costs(view, arms, spent), _kept(view, arms), _curves(view, tuned),
+        _rounds(view, tuned), _rewards(view, tuned), _pairs(view, tuned),
     )  # fmt: skip
-    tables = [_outcomes(view, arms), _costs(view, arms, spent), *(table for table in further if table is not None)]
     seeds = max((len(np.unique(view.attempts(arm.name).seed)) for arm in tuned), default=1)
     about = "these adapters" if seeds < 2 else f"{seeds} adapters per arm"
     note = (
-        "How knowledge was put into the student, and what that came to on the test problems: a statement about "
-        f"{about}, this student and this task. Comparisons with their corrected p values stand below."
+        f"Training methods and their results on the test problems. The figures are about {about}, this student and "
+        "this task. Comparisons with corrected p values are below."
     )
-    return Section("ways", "Ways", (note,), tuple(tables), _plot(view, arms, spent))
+    return section("ways", "Training methods", (note,), tables, _plot(view, arms, spent))
 
 
-def _said(arm: ArmFacts) -> str:
+def _method_text(arm: ArmFacts) -> str:
     """Return the method with the settings that distinguish it from others of its kind."""
     method = method_of(arm)
     if method is None:
@@ -60,28 +60,28 @@ def _said(arm: ArmFacts) -> str:
 
 
 def _outcomes(view: RunView, arms: Sequence[ArmFacts]) -> Table:
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[Row] = []
     for arm in arms:
         columns = view.attempts(arm.name)
         share = share_of(columns.right, columns.problem)
-        interval = of_share(share)[1] if isinstance(share, Share) else between(share.low, share.high)
+        interval = of_estimate(share)[1]
         rows.append((
-            arm.name, _said(arm), arm.settings.get("from"), f"{int(columns.right.sum())} of {columns.n}",
+            arm.name, _method_text(arm), arm.settings.get("from"), f"{int(columns.right.sum())} of {columns.n}",
             percent(share.value), interval, *_joint(columns), int(np.median(columns.tokens_out)),
         ))  # fmt: skip
     return Table(
-        "what each came to",
+        "results",
         (
-            "arm", "way", "from", "right", "answers right", "95% interval", "traces right", "both", "trace alone",
+            "arm", "method", "from", "right", "answers right", "95% interval", "traces right", "both", "trace alone",
             "answer alone", "median tokens",
         ),
         tuple(rows),
-        note="From: the arm whose adapter it starts from. Both: trace and answer right; answer alone: by a trace that "
-        "is wrong or cannot be read. A dash: the arm writes no trace that is judged.",
+        note="From: the arm whose adapter it starts from. Both: trace and answer right. Answer alone: the trace is "
+        "wrong or cannot be parsed. A dash: the arm writes no trace that is judged.",
     )  # fmt: skip
 
 
-def _joint(columns: AttemptColumns) -> tuple[Cell, ...]:
+def _joint(columns: AttemptColumns) -> Row:
     """Return right traces; both right, trace only, answer only; dashes if no trace is judged."""
     silent = np.isin(columns.trace, [TRACES.index("none"), TRACES.index("not judged")])
     if silent.all():
@@ -112,9 +112,9 @@ def _spent(view: RunView, arm: ArmFacts) -> dict[str, float] | None:
     facts = _facts(view, arm)
     if not facts or "work" not in facts[0]:
         return None
-    total = {key: float(np.mean([facts_of_seed["work"][key] for facts_of_seed in facts])) for key in COUNTED}
+    total = {key: float(np.mean([seed["work"][key] for seed in facts])) for key in COUNTED}
     manifests = manifests_of_arm(view, "train", arm.name)
-    total["seconds"] = float(np.mean([facts_of_seed["seconds"] for facts_of_seed in manifests])) if manifests else 0.0
+    total["seconds"] = float(np.mean([manifest["seconds"] for manifest in manifests])) if manifests else 0.0
     students = recipe_of(view, arm).get("students") or {}
     hourly = float((students.get(arm.student) or {}).get("usd_per_hour") or 0.0)
     total["usd"] = total["seconds"] / 3600 * hourly
@@ -132,7 +132,7 @@ def _costs(view: RunView, arms: Sequence[ArmFacts], spent: Mapping[str, Mapping[
     known = [arm for arm in arms if spent[arm.name] is not None]
     shares = {arm.name: float(view.attempts(arm.name).right.mean()) for arm in known}
     known.sort(key=lambda arm: (spent[arm.name]["flops"], shares[arm.name]))  # type: ignore[index]
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[Row] = []
     best = -1.0
     priced = any(cost["usd"] for cost in spent.values() if cost is not None)
     for arm in known:
@@ -152,10 +152,11 @@ def _costs(view: RunView, arms: Sequence[ArmFacts], spent: Mapping[str, Mapping[
             "by a frozen model", "seconds", *(("dollars",) if priced else ()),
         ),
         tuple(rows),
-        note="Of one adapter, with all that it starts from; cheapest first. Best so far: no cheaper adapter has as "
-        "many right answers (chance not counted). Operations: 2 per weight and token forward, 2 more for the gradient "
-        "to what lies before; an adapter's own and attention's are left out. Seconds: with all else that ran on the "
-        "machine, and of a resumed training those of its last launch. In context every question costs: see Cost.",
+        note="Of one adapter, with the adapters it starts from; the cheapest first. Best so far: no cheaper adapter "
+        "has as many right answers (not a significance test). Operations: 2 per weight and token forward, 2 more for "
+        "the gradient of earlier layers; those of the adapter itself and of attention are left out. Seconds: wall time "
+        "on a possibly shared machine; of a resumed training, those of its last launch. In context, every query costs: "
+        "see Cost.",
     )  # fmt: skip
 
 
@@ -172,29 +173,27 @@ def _plot(view: RunView, arms: Sequence[ArmFacts], spent: Mapping[str, Mapping[s
         return None
     return Plot(
         "answers right against the cost of training",
-        "10^12 operations of one adapter, with all that it starts from",
+        "10^12 operations of one adapter, with the adapters it starts from",
         tuple(points),
-        note="Bars: 95% intervals. Dashed lines: arms in context, which cost nothing in training.",
+        note="Bars: 95% intervals. Dashed lines: arms in context, which need no training.",
     )
 
 
 # ---- the gain of a prompt
 
 
-def _kept(view: RunView, arms: Sequence[ArmFacts]) -> Table | None:
+def _kept(view: RunView, arms: Sequence[ArmFacts]) -> Table:
     """Tabulate the share of an arm's gain in context that tuned arms keep without its prompt."""
     rng = np.random.default_rng(view.seed)
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[Row] = []
     for arm in arms:
         context = named_arm(view, arm, arm.settings.get("context"))
         plain = _plain(arms, arm)
         if context is None or plain is None or not view.attempts(context.name).n:
             continue
-        scores = [scores_of(view.attempts(item.name)) for item in (arm, context, plain)]
-        common = [item for item in scores[0].ids if all(item in other.ids for other in scores[1:])]
-        means = [
-            np.nanmean(item.values[[item.ids.index(problem_id) for problem_id in common]], axis=1) for item in scores
-        ]
+        scores = [scores_of(view.attempts(name)) for name in (arm.name, context.name, plain.name)]
+        common = [problem_id for problem_id in scores[0].ids if all(problem_id in other.ids for other in scores[1:])]
+        means = [np.nanmean(each.values[[each.ids.index(key) for key in common]], axis=1) for each in scores]
         if not common or any(np.isnan(mean).any() for mean in means):
             continue
         gain_kept = share_kept(means[0], means[1], means[2], rng)
@@ -205,18 +204,15 @@ def _kept(view: RunView, arms: Sequence[ArmFacts]) -> Table | None:
             arm.name, plain.name, percent(float(means[2].mean())), context.name, percent(float(means[1].mean())), gain,
             percent(float(means[0].mean())), share, interval, gain_kept.n,
         ))  # fmt: skip
-    if not rows:
-        return None
     return Table(
-        "share of the gain in context that is kept without the prompt",
+        "share of the prompt's gain that is kept without the prompt",
         (
             "arm", "without", "right", "in context", "right", "gain in points", "tuned, without the prompt: right",
             "share kept", "95% interval", "n",
         ),
         tuple(rows),
-        note="Bootstrap over problems. A dash: the gain in context may be none, so that a share of it says "
-        "nothing. Above 100%: the arm also learnt something that the prompt alone does not do, such as the form of an "
-        "answer.",
+        note="Bootstrap over problems. A dash: the gain in context may be zero, so a share of it is meaningless. Above "
+        "100%: the arm also learnt something that the prompt alone does not give, such as the form of an answer.",
     )  # fmt: skip
 
 
@@ -232,13 +228,11 @@ def _plain(arms: Sequence[ArmFacts], arm: ArmFacts) -> ArmFacts | None:
 # ---- over the course of training
 
 
-def _curves(view: RunView, tuned: Sequence[ArmFacts]) -> Table | None:
+def _curves(view: RunView, tuned: Sequence[ArmFacts]) -> Table:
     """Tabulate right answers and traces on validation problems by step."""
     curves = {arm.name: facts[0]["curve"] for arm in tuned if (facts := _facts(view, arm)) and "curve" in facts[0]}
-    if not curves:
-        return None
     steps = sorted({point["step"] for curve in curves.values() for point in curve})
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[Row] = []
     for name, curve in curves.items():
         at = {point["step"]: f"{point['answers_right']} / {point['traces_right']}" for point in curve}
         rows.append((name, curve[0]["attempts"], *(at.get(step) for step in steps)))
@@ -246,34 +240,32 @@ def _curves(view: RunView, tuned: Sequence[ArmFacts]) -> Table | None:
         "learning curves on validation problems: right answers / right traces",
         ("arm", "n", *(f"step {step}" for step in steps)),
         tuple(rows),
-        note="Greedy, after each number of steps; step 0 is the start. No test problem is among them. First seed.",
+        note="Greedy decoding after each number of steps; step 0 is before training. No test problems. First seed.",
     )
 
 
-def _rounds(view: RunView, tuned: Sequence[ArmFacts]) -> Table | None:
+def _rounds(view: RunView, tuned: Sequence[ArmFacts]) -> Table:
     """Return what each round drew, and what of it was imitated."""
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[Row] = []
     for arm in tuned:
         facts = _facts(view, arm)
         for place, made in enumerate(facts[0].get("rounds", ()) if facts else (), start=1):
             counts = (made["answers_right"], made["traces_right"], made.get("cut_off"), made["accepted"])
             rows.append((arm.name, place, made["drawn"], *counts, made["kept"], made.get("kept_traces_right")))
-    if not rows:
-        return None
     return Table(
-        "what the student wrote and imitated",
+        "completions drawn and imitated",
         (
             "arm", "round", "drawn", "answers right", "traces right", "cut off", "accepted", "rows imitated",
             "of these with a right trace",
         ),
         tuple(rows),
-        note="Completions of training problems; a problem gives one row, its first that is accepted. First seed.",
+        note="Completions of training problems; a problem gives one row, its first accepted one. First seed.",
     )  # fmt: skip
 
 
-def _rewards(view: RunView, tuned: Sequence[ArmFacts]) -> Table | None:
+def _rewards(view: RunView, tuned: Sequence[ArmFacts]) -> Table:
     """Tabulate draws of the first and last part of training by reward, which would show reward hacking."""
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[Row] = []
     for arm in tuned:
         facts = _facts(view, arm) if method_of(arm) == "grpo" else []
         log = [entry for entry in facts[0]["log"] if "reward" in entry] if facts else []
@@ -285,24 +277,22 @@ def _rewards(view: RunView, tuned: Sequence[ArmFacts]) -> Table | None:
             cells = [percent(mean[key]) for key in ("both", "answer_alone", "trace_alone", "neither", "copied")]
             length, cut = mean["completions/mean_length"], mean["completions/clipped_ratio"]
             rows.append((arm.name, label, f"{mean['reward']:.2f}", *cells, f"{length:.1f}", percent(cut)))
-    if not rows:
-        return None
     return Table(
-        "what was drawn while rewards were learnt",
+        "completions and rewards over training",
         (
             "arm", "steps", "reward", "trace & answer", "answer alone", "trace alone", "neither",
             "trace holds the answer", "mean tokens", "cut off",
         ),
         tuple(rows),
-        note="Shares of the completions drawn on training problems, other ones at either end: with few steps that "
-        "alone moves them. A reward is hacked if it rises and right traces do not: answers alone, traces that copy, "
-        "longer completions. First seed.",
+        note="Shares of the completions drawn for training problems. The first and the last steps draw different "
+        "problems, so with few steps the shares differ by chance. If the reward rises but right traces do not (answers "
+        "alone, copying traces, longer completions), it is reward hacking. First seed.",
     )  # fmt: skip
 
 
-def _pairs(view: RunView, tuned: Sequence[ArmFacts]) -> Table | None:
+def _pairs(view: RunView, tuned: Sequence[ArmFacts]) -> Table:
     """Tabulate how alike the two completions of a pair are, and what became of both."""
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[Row] = []
     for arm in tuned:
         facts = _facts(view, arm) if method_of(arm) == "dpo" else []
         if not facts or "pairs" not in facts[0] or not facts[0]["log"]:
@@ -314,16 +304,14 @@ def _pairs(view: RunView, tuned: Sequence[ArmFacts]) -> Table | None:
             number(pairs["rejected_tokens"]), pairs["alike"], percent(last["rewards/accuracies"]),
             f"{last['rewards/margins']:.2f}", *moved,
         ))  # fmt: skip
-    if not rows:
-        return None
     return Table(
-        "pairs that preferences were learnt from",
+        "preference pairs",
         (
-            "arm", "problems with a pair", "chosen: tokens", "rejected: tokens", "of like length", "chosen preferred",
+            "arm", "problems with a pair", "chosen: tokens", "rejected: tokens", "similar length", "chosen preferred",
             "margin", "chosen: log-probability", "rejected: log-probability",
         ),
         tuple(rows),
-        note="Of like length: their tokens differ by a tenth at most. If few are, a preference may be one for length. "
-        "Log-probabilities at the first and the last step, of the pairs of that step: a margin may also grow by both "
-        "falling. First seed.",
+        note="Similar length: their tokens differ by at most a tenth. If few are, the student may learn to prefer a "
+        "length. Log-probabilities are of the pairs of the first and of the last step; a margin can also grow while "
+        "both fall. First seed.",
     )  # fmt: skip

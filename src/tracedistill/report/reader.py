@@ -1,4 +1,4 @@
-"""Reads report.json and what else a run folder holds as the records of report/records.py."""
+"""Read report.json and other JSON files of a run folder as the records of report/records.py."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def read_report(folder: Path) -> Report:
     """Read a run folder's report.json. Raises InputError if it is missing or has another version's format."""
     path = folder / FILE
     values = read_json(path)
-    again = f"make it again: tracedistill report {folder}"
+    again = f"to write it again, run: tracedistill report {folder}"
     if values.get("version", VERSION) != VERSION:
-        raise InputError(f"{path}: of format {values['version']}, and this version reads {VERSION}; {again}")
+        raise InputError(f"{path}: has format {values['version']}, but this version reads {VERSION}; {again}")
     return record_of(Report, values, str(path), again)
 
 
@@ -30,4 +30,4 @@ def record_of(kind: type[T], values: Mapping[str, Any], where: str, remedy: str 
     try:
         return msgspec.convert(dict(values), kind)
     except msgspec.ValidationError as error:
-        raise InputError(f"{where}: not as this version writes it ({error}); {remedy}") from error
+        raise InputError(f"{where}: was not written by this version ({error}); {remedy}") from error

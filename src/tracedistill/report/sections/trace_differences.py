@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from tracedistill.report.format import number
 from tracedistill.report.sections.compared_arms import ComparedArm, Contrast, start_of
-from tracedistill.report.sections.declared import Preserved, answers_change, kept_by
+from tracedistill.report.sections.kept_form import Preserved, answers_change, kept_by
 from tracedistill.report.sections.provenance import ArmText, adapter_of, facts_of, mix_of
 from tracedistill.report.sections.text_form import (
     TENTH,
@@ -70,7 +70,7 @@ def _prompts(one: Mapping[str, ArmText], other: Mapping[str, ArmText], factors: 
     by = [name for name in ("prompt", "student", "adapter", "mix") if name in factors]
     why = f"comes with {by[0]}" if by else "not declared"
     n = sum(key in other for key in one)
-    return [Contrast("tuned on: prompts", "", f"{len(changed)} of {n} are others", why, not by)]
+    return [Contrast("tuned on: prompts", "", f"{len(changed)} of {n} differ", why, not by)]
 
 
 def _answers(
@@ -89,7 +89,7 @@ def _answers(
     if not wanted and "mix" in factors:
         wanted, why = True, "comes with mix"
     n = sum(key in other for key in one)
-    return [Contrast("tuned on: answers taught", "", f"{changed} of {n} are others", why, not wanted)]
+    return [Contrast("tuned on: answers taught", "", f"{changed} of {n} differ", why, not wanted)]
 
 
 def _frames(one: Mapping[str, ArmText], other: Mapping[str, ArmText], factors: Sequence[str]) -> list[Contrast]:
@@ -130,7 +130,7 @@ def _forms(first: ComparedArm, second: ComparedArm, kind: str, by: str, factors:
     marks = other_marks(a, b)
     if marks:
         declared = not all(declaration.format for declaration in kept)
-        why = comes if declared else f"{_said(names)} keep the format"
+        why = comes if declared else f"{_names(names)} keep the format"
         contrasts.append(Contrast(f"{kind}: format", *_shares(marks), why, not declared))
     spacing = other_spacing(a, b)
     if spacing:
@@ -141,7 +141,7 @@ def _forms(first: ComparedArm, second: ComparedArm, kind: str, by: str, factors:
     for what, (one, other) in means.items():
         if one is not None and other is not None and abs(one - other) > 0.005 * max(one, other):
             declared = not all(declaration.lines for declaration in kept)
-            why = comes if declared else f"{_said(names)} keep the number of {what}"
+            why = comes if declared else f"{_names(names)} keep the number of {what}"
             contrasts.append(
                 Contrast(f"{kind}: {what} of a trace, mean", number(one), number(other), why, not declared)
             )
@@ -174,11 +174,11 @@ def _lengths(
     if any(length is None for length in known):
         # length follows lines; otherwise a longer text is a second, undeclared factor
         odd = all(declaration.lines for declaration in kept) and abs(ratio - 1) > TENTH
-        why = f"{_said(names)} do not declare it; {beside}" if odd else f"{comes}; {beside}"
+        why = f"{_names(names)} do not declare it; {beside}" if odd else f"{comes}; {beside}"
     else:
         wide = (1 + (known[0] or 0)) * (1 + (known[1] or 0))
         odd = not 1 / wide - 1e-9 <= ratio <= wide + 1e-9
-        why = f"more than {_said(names)} declare; {beside}" if odd else f"as much as {_said(names)} declare; {beside}"
+        why = f"more than {_names(names)} declare; {beside}" if odd else f"as much as {_names(names)} declare; {beside}"
     return [Contrast(f"{kind}: characters of a trace, mean", number(a.characters), number(b.characters), why, odd)]
 
 
@@ -197,5 +197,5 @@ def _intervention(made: ComparedArm, by: str) -> str | None:
     return value
 
 
-def _said(names: Sequence[str | None]) -> str:
+def _names(names: Sequence[str | None]) -> str:
     return " and ".join(dict.fromkeys(str(name) for name in names))

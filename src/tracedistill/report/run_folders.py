@@ -54,7 +54,7 @@ def with_pairs(view: RunView, pairs: Sequence[str]) -> RunView:
 def _mark_stale(folder: Path) -> None:
     """Mark a study's own report as stale after an import or an upgrade, so that the next run rebuilds it.
 
-    Otherwise the run would take the report for damaged.
+    Otherwise the run would report it as damaged.
     """
     manifest = folder / "report.json.manifest.json"
     if not manifest.exists():

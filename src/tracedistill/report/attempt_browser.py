@@ -1,4 +1,4 @@
-"""Sample attempts for the page: the same problems for every arm, within a byte budget, with steps marked."""
+"""Attempts to read on the page: the same problems for every arm, within a byte budget, with steps marked."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ class ShownAttempt:
     """Outcome of the trace."""
     finish: str
     """How the generation ended."""
-    said: str
+    extracted: str
     """Extracted answer and the reason of its verdict."""
     pieces: tuple[Piece, ...]
     """The text, in order."""
     steps: tuple[tuple[str, str], ...]
-    """(outcome, sentence) of every step with more to say than that it is right."""
+    """(outcome, sentence) of every step that is not right."""
     why: str
     """Reason of the trace's verdict."""
     others: str
@@ -66,13 +66,11 @@ class ShownProblem:
     """One problem with each arm's attempt."""
 
     problem_id: str
-    """Problem id."""
     question: str
-    """The question."""
     category: str
     """Question type."""
     gold: str
-    """Its gold answer."""
+    """Gold answer."""
     text: str
     """The problem's text as the student reads it."""
     gold_trace: str
@@ -142,13 +140,13 @@ def _reading(task: Task, arm: int, row: Mapping[str, Any], counts: npt.NDArray[n
     text = row["text"]
     cut = f"{text[:TEXT_SHOWN]} [... {len(text) - TEXT_SHOWN} characters more]"
     answer, extracted = row["answer"], row["answer"].get("extracted")
-    said = "" if extracted is None else f"“{str(extracted)[:200]}”"
+    quoted = "" if extracted is None else f"“{str(extracted)[:200]}”"
     return ShownAttempt(
         arm=arm,
         answer=answer["outcome"],
         trace=row["trace"]["outcome"],
         finish=row["finish"],
-        said=", ".join(part for part in (said, answer.get("reason") or "") if part),
+        extracted=", ".join(part for part in (quoted, answer.get("reason") or "") if part),
         pieces=_pieces(task, text if len(text) <= TEXT_SHOWN else cut, verdicts),
         steps=tuple(
             (
@@ -198,7 +196,7 @@ def _bytes(item: ShownProblem) -> int:
     texts = [item.question, item.text, item.gold, item.gold_trace]
     for reading in item.readings:
         texts += [
-            reading.said,
+            reading.extracted,
             reading.why,
             *(piece.text for piece in reading.pieces),
             *(why for _, why in reading.steps),
