@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import islice
@@ -137,6 +137,11 @@ def test_seeded(name: str, intervention: str) -> None:
     assert after(name, intervention) == tuple(intervene(intervention, here.task, here.problems, here.traces, 0))
 
 
+def owners(traces: Sequence[Trace]) -> dict[str, Problem]:
+    """A problem for every trace."""
+    return {trace.problem_id: Problem(trace.problem_id, "gsm8k", "train", "q", ("1",)) for trace in traces}
+
+
 @pytest.mark.parametrize("intervention", sorted(set(INTERVENTIONS) - {"correct", "right-facts-answer-masked"}))
 def test_another_seed_draws_anew(intervention: str) -> None:
     """Nothing is drawn where the answer is struck out, and nothing can differ where two steps change places."""
@@ -146,7 +151,7 @@ def test_another_seed_draws_anew(intervention: str) -> None:
     if intervention == "shuffled":  # most of the sample's traces have two steps: the same swap under every seed
         task, four = get_task("gsm8k"), tuple(Step("text", word) for word in ("one", "two", "three", "four"))
         traces = [Trace(str(n), str(n), "t", four, task.render_trace(four)) for n in range(20)]
-        pairs = list(zip(*(intervene("shuffled", task, {}, traces, seed) for seed in (0, 1)), strict=True))
+        pairs = list(zip(*(intervene("shuffled", task, owners(traces), traces, seed) for seed in (0, 1)), strict=True))
     assert sum((a.text, a.answer) != (b.text, b.answer) for a, b in pairs) > 0.2 * len(pairs)
 
 
@@ -400,13 +405,15 @@ def test_no_step_stays_in_its_place() -> None:
     for count in (2, 3, 7):
         steps = tuple(Step("text", f"then {word}") for word in "abcdefg"[:count])
         traces = [Trace(str(n), str(n), "t", steps, task.render_trace(steps)) for n in range(50)]
-        for trace in intervene("shuffled", task, {}, traces, 0):
+        for trace in intervene("shuffled", task, owners(traces), traces, 0):
             assert all(one.text != two.text for one, two in zip(trace.steps, steps, strict=True))
     twins = (Step("text", "then a"), Step("text", "then a"), Step("text", "then b"))
-    for trace in intervene("shuffled", task, {}, [Trace("t", "p", "t", twins, task.render_trace(twins))], 0):
+    traces = [Trace("t", "p", "t", twins, task.render_trace(twins))]
+    for trace in intervene("shuffled", task, owners(traces), traces, 0):
         assert [step.text for step in trace.steps] != [step.text for step in twins]
     same = (Step("text", "then a"), Step("text", "then a"))
-    assert intervene("shuffled", task, {}, [Trace("t", "p", "t", same, task.render_trace(same))], 0) == []
+    traces = [Trace("t", "p", "t", same, task.render_trace(same))]
+    assert intervene("shuffled", task, owners(traces), traces, 0) == []
 
 
 @pytest.mark.parametrize("name", ["babi", "sample"])
