@@ -199,7 +199,7 @@ def test_published_z_values_from_attempts_and_from_counts(
     assert row[1:7] == (first, 200, second, 200, z, f"{exact[1]:.5f}")
     assert row[7] == "exact McNemar"
     assert section is not None
-    assert "read off a z rounded" in " ".join(section.notes)
+    assert "computed from a z rounded" in " ".join(section.notes)
 
 
 def test_relative_changes_and_ranges_by_method(tmp_path: Path) -> None:

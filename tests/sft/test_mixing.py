@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tracedistill.report.reader import record_of
 
 from tests.pipeline.test_arms import arithmetic_study, rows
 from tests.report_kit import arm, report
@@ -18,6 +17,7 @@ from tracedistill import pipeline
 from tracedistill.errors import InputError
 from tracedistill.recipes import load
 from tracedistill.report.findings import limits
+from tracedistill.report.reader import record_of
 from tracedistill.report.records import TraceFacts
 from tracedistill.sft.examples import assign_mix
 from tracedistill.tools.export.origin import arm_blocks, arm_facts, teachers_of
@@ -110,7 +110,7 @@ def test_what_is_said_of_mixes(tmp_path: Path) -> None:
         data=record_of(TraceFacts, assembly["half"], "assembly.json"),
     )
     (said,) = [line for line in limits(report(tuned)) if line.startswith("half:")]
-    assert f"of its {n} rows {assembly['half']['traces']} have a trace" in said
+    assert f"of its {n} rows, {assembly['half']['traces']} have a trace" in said
 
 
 def test_a_mix_is_assembled_again_when_its_shares_change(tmp_path: Path) -> None:

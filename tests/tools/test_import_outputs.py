@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tracedistill.report.reader import read_report
 
 from tests.conftest import DATA
 from tests.run_folders import TASK, problems_of, right, write_run, wrong
@@ -15,6 +14,7 @@ from tracedistill.cli import main
 from tracedistill.errors import InputError
 from tracedistill.files import file_hash
 from tracedistill.report import write_view
+from tracedistill.report.reader import read_report
 from tracedistill.report.runs import view_of_folder
 from tracedistill.tools import import_outputs as importing
 from tracedistill.tools.import_outputs import ColumnNames, import_outputs
@@ -142,7 +142,7 @@ def test_a_second_arm_is_paired_by_id(tmp_path: Path) -> None:
     (entry,) = report.comparisons
     assert (entry.first, entry.second, entry.n) == ("two", "one", 3)
     assert (entry.only_first, entry.only_second) == (2, 0)
-    assert any("With which seeds and settings" in line for line in report.limits)
+    assert any("Their seeds and settings are unknown" in line for line in report.limits)
 
 
 def test_arms_of_other_problems_are_not_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -235,16 +235,16 @@ def test_what_a_study_does_not_take(tmp_path: Path, changes: dict[str, Any], wor
         ([{"text": "3", "gold": "3"}], "row 1: no problem id in column 'problem_id'; it has: text, gold"),
         ([{"problem_id": "p", "output": "3", "gold": "3"}], "no column 'text'; it has: problem_id, output, gold"),
         ([ROWS[0], {**ROWS[1], "text": 5}], "row 2: column 'text' contains int, not text"),
-        ([ROWS[0], {**ROWS[1], "tokens_in": -1}], "row 2: column 'tokens_in' holds -1, not a number >= 0"),
-        ([{**ROWS[0], "tokens_in": "many"}], "row 1: column 'tokens_in' holds 'many'"),
-        ([{**ROWS[0], "tokens_in": 1.5}], "row 1: column 'tokens_in' holds 1.5, not a whole number"),
-        ([{**ROWS[0], "seconds": True}], "row 1: column 'seconds' holds True"),
+        ([ROWS[0], {**ROWS[1], "tokens_in": -1}], "row 2: column 'tokens_in' contains -1, not a number >= 0"),
+        ([{**ROWS[0], "tokens_in": "many"}], "row 1: column 'tokens_in' contains 'many'"),
+        ([{**ROWS[0], "tokens_in": 1.5}], "row 1: column 'tokens_in' contains 1.5, not a whole number"),
+        ([{**ROWS[0], "seconds": True}], "row 1: column 'seconds' contains True"),
         ([{**ROWS[0], "finish": "tired"}], "row 1: column 'finish' contains 'tired'; allowed: stop"),
         (
             [{**ROWS[0], "sample": 1}, {**ROWS[0], "sample": 1}],
             "row 2: problem 'p-0', sample 1, seed 0 is already in row 1",
         ),
-        ([{**ROWS[0], "seed": 2**31}], "row 1: column 'seed' holds 2147483648"),
+        ([{**ROWS[0], "seed": 2**31}], "row 1: column 'seed' contains 2147483648"),
         ([], "no rows"),
     ],
 )
@@ -272,7 +272,7 @@ def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
 def test_one_run_has_one_metric(tmp_path: Path) -> None:
     path = write(tmp_path / "x.jsonl", *ROWS)
     import_outputs(path, "gsm8k", "a", tmp_path / "run")
-    with pytest.raises(InputError, match=r"arm 'a' in .* is judged by default; one run, one metric"):
+    with pytest.raises(InputError, match=r"arm 'a' in .* is judged by default; a run has one metric"):
         import_outputs(path, "gsm8k", "b", tmp_path / "run", policy="published")
 
 
