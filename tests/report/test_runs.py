@@ -89,7 +89,7 @@ def test_equal_texts_have_equal_numbers_and_samples_one_problem() -> None:
     said = [line("a", answer={"outcome": "correct", "extracted": text}, sample=n) for n, text in enumerate("xyx")]
     columns = columns_from([*said, line("b")])
     assert columns.problem.tolist() == [0, 0, 0, 1]
-    assert columns.said[0] == columns.said[2] == columns.said[3] != columns.said[1]
+    assert columns.extracted[0] == columns.extracted[2] == columns.extracted[3] != columns.extracted[1]
     assert columns.n == 4
     assert columns.right.all()
 
@@ -101,7 +101,7 @@ def test_rows_are_found_again_by_their_offset(tmp_path: Path) -> None:
     path.write_text("".join(json.dumps(row, ensure_ascii=n % 2 == 0) + "\n" for n, row in enumerate(rows)), "utf-8")
     columns = read_columns(path)
     assert [read_row(path, int(offset)) for offset in columns.offset] == rows
-    assert len(set(columns.said.tolist())) == len(texts)
+    assert len(set(columns.extracted.tolist())) == len(texts)
 
 
 def test_no_attempts_are_no_error() -> None:

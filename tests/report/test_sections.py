@@ -148,7 +148,7 @@ def test_forced_traces_say_what_follows_and_what_changed(tmp_path: Path) -> None
     section = forced(FakeRun(tmp_path, arms, {"free": free, "put": put}).view())
     assert table(section, "answers that follow").rows[0][:3] == ("put", "wrong-facts", "75.0%")
     assert table(section, "answers that follow").rows[0][4:8] == (8, 2, 0, "20.0%")
-    assert table(section, "against the same").rows[0] == ("put", "free", 10, 5, "50.0%", 4, 0)
+    assert table(section, "compared with the same").rows[0] == ("put", "free", 10, 5, "50.0%", 4, 0)
     assert section is not None
     assert "in 6 of 8 attempts (75.0%)" in section.notes[0]
     assert "this share is causal" in section.notes[0]
@@ -333,7 +333,7 @@ def test_several_runs_side_by_side(tmp_path: Path) -> None:
     assert tests.rows[0][4] == "+25.0"
     compared = table(sections["differences"], "compared arms")
     assert ("one/free - two/free", "training: warmup", "0.1", "0.3", "not declared") in compared.rows
-    assert table(sections["forced"], "against the same").rows[0][:4] == ("one/put", "one/free", 40, 0)
+    assert table(sections["forced"], "compared with the same").rows[0][:4] == ("one/put", "one/free", 40, 0)
     spread = table(sections["costs"], "seconds per query")
     assert [row[2] for row in spread.rows] == ["100"] * 4, "the adapter's training counts for the arm that borrows it"
     assert table(sections["association"], "by kind of step").rows[0][2] == "40 of 40"

@@ -41,7 +41,7 @@ def test_accuracy_counts_everything_and_leaves_nothing_out(tmp_path: Path) -> No
     assert right.rows[0][6:] == ("16.7%", "3.0 to 56.4", 6), "completed only: 1 of 6"
     # cut-offs all wrong: 1 of 8; all right: 3 of 8
     assert table(section, "bounds").rows[0] == ("a", 8, 2, "12.5%", "37.5%", "25.0%")
-    assert table(section, "what became").rows[0] == ("a", 8, 2, 2, 3, 1, 1, 2, 1, 1, 1)
+    assert table(section, "outcomes of the attempts").rows[0] == ("a", 8, 2, 2, 3, 1, 1, 2, 1, 1, 1)
     assert len(section.tables if section else ()) == 3, "no samples, no seeds: no tables of them"
 
 
@@ -215,7 +215,7 @@ def test_arms_with_hardly_any_trace_are_named_and_left_out(tmp_path: Path) -> No
     section = association(FakeRun(tmp_path, arms, {"chance": rows, "tuned": written}).view())
     assert {row[0] for row in table(section, "association of trace").rows} == {"tuned"}
     assert section is not None
-    assert section.notes[-1].endswith("hold a trace: chance.")
+    assert section.notes[-1].endswith("have a trace: chance.")
 
 
 def test_no_spread_over_several_attempts_is_no_certainty(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_seeds_are_crossed_with_problems(tmp_path: Path) -> None:
         assert (entry.test, entry.n, entry.seeds, entry.single_seed) == (CROSSED, 300, 3, False)
         assert entry.low < 0 < entry.difference < entry.high
         assert entry.p > 0.1
-        assert "adapters trained so (3 seeds)" in entry.about
+        assert "adapters trained this way (3 seeds)" in entry.about
     first = [[row for row in rows if row["seed"] == 0] for rows in attempts.values()]
     one_seed = FakeRun(tmp_path / "one", arms, dict(zip(attempts, first, strict=True)), comparisons=[("a", "b")])
     (entry,) = compare(one_seed.view())
@@ -172,7 +172,7 @@ def test_the_section_says_test_power_and_discordance(tmp_path: Path) -> None:
     power = table(section, "power").rows[0]
     assert power[1] == 100
     assert power[3:] == ("80%", "0.05", "20.0% (the observed one)")
-    assert column(table(section, "tests"), "speaks about") == ["this student with these prompts"]
+    assert column(table(section, "tests"), "scope") == ["this student with these prompts"]
 
 
 def test_without_comparisons_there_is_no_section(tmp_path: Path) -> None:

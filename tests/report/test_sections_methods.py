@@ -108,7 +108,7 @@ def test_curves_and_rewards(tmp_path: Path) -> None:
     curves = table(section, "learning curves")
     assert curves.heads == ("arm", "n", "step 0", "step 4", "step 9")
     assert curves.rows == (("sft", 5, "0 / 1", "4 / 1", None), ("distilled", 5, "0 / 1", "4 / 1", "0 / 1"))
-    rewards = table(section, "what was drawn").rows
+    rewards = table(section, "completions and rewards").rows
     assert [row[:3] for row in rewards] == [("grpo", "first 2", "0.05"), ("grpo", "last 2", "0.85")]
     assert rewards[0][3:] == ("10.0%", "20.0%", "30.0%", "40.0%", "50.0%", "10.0", "0.0%")
 
@@ -146,7 +146,7 @@ def test_rounds_with_what_was_imitated(tmp_path: Path) -> None:
     made = {"drawn": 16, "answers_right": 9, "traces_right": 4, "cut_off": 1, "accepted": 8, "kept": 5}
     rounds = [made | {"kept_traces_right": 3}, made]  # the second as a version before wrote it
     write_json(tmp_path / "adapters" / "own" / "training.json", facts(160, 2e12, rounds=rounds))
-    rows = table(methods(run.view()), "what the student wrote").rows
+    rows = table(methods(run.view()), "completions drawn").rows
     assert rows == (("own", 1, 16, 9, 4, 1, 8, 5, 3), ("own", 2, 16, 9, 4, 1, 8, 5, None))
 
 

@@ -14,11 +14,11 @@ from tests.tasks.shared_data import DATA, SOURCE, needs_data
 from tracedistill.compute import Processes
 from tracedistill.records import Problem
 from tracedistill.tasks import get_task
+from tracedistill.tasks._overlap import duplicates
 from tracedistill.validation.contamination import (
     Contamination,
     ContaminationJob,
     EvaluationIndex,
-    duplicates,
     find_contamination,
 )
 

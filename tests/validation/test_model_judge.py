@@ -18,7 +18,6 @@ from tracedistill.validation.model_judge import (
     JudgeItem,
     ModelVerdict,
     combine,
-    decide,
     fence,
     judge_items,
     judge_request,
@@ -199,25 +198,6 @@ def test_steps_are_combined_too() -> None:
     assert (both.outcome, both.decided_by) == ("correct", "model")
 
 
-def test_only_what_rules_left_open_is_sent() -> None:
-    asked: list[str] = []
-
-    def script(request: Request) -> str:
-        asked.append(request.request_id)
-        return said("incorrect")
-
-    judged = [
-        (JudgeItem("a", "Q", PLAN), Verdict("correct")),
-        (JudgeItem("b", "Q", PLAN), Verdict("undecided")),
-        (JudgeItem("c", "Q", PLAN), Verdict("incorrect")),
-    ]
-    assert [v.outcome for v in decide(judged, ScriptedEngine(script))] == ["correct", "incorrect", "incorrect"]
-    assert asked == ["b"]
-    every = decide(judged, ScriptedEngine(script), ask_all=True)
-    assert [v.disagree for v in every] == [True, False, False]
-    assert [v.outcome for v in every] == ["correct", "incorrect", "incorrect"]
-
-
 # ---- what rules leave open: wrong numbers in a plan that names the right operations
 
 QUESTION = "Tom has 3 boxes of 4 pens. He loses 2 pens. How many pens are left?"
@@ -238,10 +218,9 @@ def test_no_plan_with_a_wrong_operand_is_correct(first: str, outcome: str) -> No
     plan = (Step("plan", first), Step("plan", "Subtract the 2 lost pens from the result."))
     verdict = judge_plan(QUESTION, plan, GOLD)
     assert verdict.outcome == outcome, verdict.reason
-    asked = decide(
-        [(JudgeItem("i", QUESTION, first), verdict)], ScriptedEngine(lambda _: said("incorrect", "Multiply the"))
-    )
-    assert asked[0].decided_by == ("model" if outcome == "undecided" else "rule")
+    engine = ScriptedEngine(lambda _: said("incorrect", "Multiply the"))
+    (answer,) = judge_items([JudgeItem("i", QUESTION, first)], engine)
+    assert combine(verdict, answer).decided_by == ("model" if outcome == "undecided" else "rule")
 
 
 # ---- the audit

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracedistill.records import Problem, Step, Trace, Verdict
-from tracedistill.validation import RejectionTally, Validation, report_rejection
+from tracedistill.validation import RejectionTally, Validation
 from tracedistill.validation.rejection import _median, _thirds
 
 LENGTHS = st.lists(st.tuples(st.integers(1, 8), st.booleans()), max_size=60)
@@ -46,7 +46,10 @@ def test_counts_by_difficulty_and_reason() -> None:
         return trace, Validation(text, problem_id, ok, reason, verdict, Verdict("missing"), False)
 
     rows = [one("a", "x", ok=True), one("a", "xxxx", ok=False), one("b", "xx", ok=False), one("c", "xxx", ok=True)]
-    report = report_rejection(problems, rows)
+    tally = RejectionTally(problems)
+    for trace, verdict in rows:
+        tally.add(trace, verdict)
+    report = tally.report()
     assert (report.traces, report.accepted, report.problems, report.problems_accepted) == (4, 2, 3, 2)
     assert report.by_difficulty == {"2": (1, 2), "10": (0, 1), "unknown": (1, 1)}
     assert list(report.by_difficulty) == ["2", "10", "unknown"], "in the order of the numbers"

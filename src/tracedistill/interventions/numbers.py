@@ -45,7 +45,6 @@ class _Source:
     step: int
     """Index of its step."""
     token: Token
-    """The original number."""
     result: bool
     """Whether it is a calculation's result, else an operand."""
 

@@ -66,7 +66,7 @@ class AttemptColumns:
     """Generated tokens."""
     seconds: Floats
     """Share of the batch's seconds; for a server its own latency."""
-    said: Ints
+    extracted: Ints
     """Code of the extracted answer: equal texts within an arm have equal codes; UNKNOWN if there is none."""
     kinds: Codes
     """Shape (attempts, STEP_KINDS).
@@ -252,7 +252,7 @@ def columns_of(lines: Iterable[AttemptLine]) -> AttemptColumns:
         tokens_in=ints[11],
         tokens_out=ints[12],
         seconds=np.array(seconds, dtype=np.float32),
-        said=ints[13],
+        extracted=ints[13],
         kinds=table[:, 14:].astype(np.int8),
         offset=np.full(len(table), UNKNOWN, dtype=np.int64),
     )

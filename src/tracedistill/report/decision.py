@@ -199,24 +199,24 @@ def _problems_for(effect: float, discordance: float) -> int | None:
 
 def _cost(view: RunView, tuned: ArmFigures, prompted: ArmFigures) -> str:
     """State the cost of 1,000 queries each way: in money if the recipe has prices, else in tokens."""
-    one, other = (cost_of(view, view.arm(arm.name)) for arm in (tuned, prompted))
+    tuning, prompting = (cost_of(view, view.arm(arm.name)) for arm in (tuned, prompted))
     for place, format_cost in ((0, dollars), (1, number)):
-        each = one.each[place], other.each[place]
+        each = tuning.each[place], prompting.each[place]
         if each[0] is None or each[1] is None or not any(each):
             continue
         unit = "" if place == 0 else " tokens"
         sides = [f"{format_cost(QUERIES * value)}{unit}" for value in each if value is not None]
         head = f"{QUERIES:,} queries cost {sides[0]} tuned and {sides[1]} prompted"
-        return f"{head}{_once(one, other, place, unit)}."
+        return f"{head}{_once(tuning, prompting, place, unit)}."
     return ""
 
 
-def _once(one: Cost, other: Cost, place: int, unit: str) -> str:
-    once = one.once[place]
+def _once(tuning: Cost, prompting: Cost, place: int, unit: str) -> str:
+    once = tuning.once[place]
     if not once:
         return ""
     shown = dollars(once) if place == 0 else f"{number(once)}{unit}"
-    even = break_even(once, one.each[place], other.once[place], other.each[place])
+    even = break_even(once, tuning.each[place], prompting.once[place], prompting.each[place])
     pays = f" and pays {even} queries" if even.startswith("from") else ""
     return f"; tuning costs {shown} once{pays}"
 

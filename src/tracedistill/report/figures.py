@@ -75,8 +75,8 @@ def _check_problems(view: RunView, problems: Mapping[str, Problem]) -> None:
 
 def counts_of(codes: Codes, names: tuple[str, ...]) -> dict[str, int]:
     """Count how often each code occurs in a column."""
-    counted = np.bincount(codes.astype(np.intp), minlength=len(names))
-    return {name: int(counted[place]) for place, name in enumerate(names)}
+    counts = np.bincount(codes.astype(np.intp), minlength=len(names))
+    return {name: int(counts[place]) for place, name in enumerate(names)}
 
 
 def training_seconds(arm: ArmFacts, stages: Mapping[str, float]) -> float | None:
@@ -227,7 +227,7 @@ def _majority(problems: Mapping[str, Problem], strata: Mapping[str, str]) -> Bas
     """Return the accuracy of always guessing the most frequent answer, and the most frequent category."""
     answers = Counter(", ".join(sorted(problem.answers)) for problem in problems.values())
     n = max(1, len(problems))
-    (answer, answered), (category, counted) = (
+    (answer, answer_count), (category, category_count) = (
         next(iter(counts.most_common(1)), ("", 0)) for counts in (answers, Counter(strata.values()))
     )
-    return Baseline(answer, answered / n, category, counted / n)
+    return Baseline(answer, answer_count / n, category, category_count / n)

@@ -21,32 +21,23 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class ArmFacts:
-    """One arm as declared."""
+    """One arm as declared; fields that `ArmFigures` has too are described there."""
 
     name: str
     """Name in the report; `<run>/<arm>` in a report over several runs."""
     kind: Kind
-    """in context: an untuned student; tuned: base weights and an adapter; served: a tuned model at an endpoint."""
     folder: Path
-    """Run folder."""
     own: str
     """Name within that folder."""
     student: str | None = None
-    """Student, by its name in the recipe; None if unknown."""
     teacher: str | None = None
-    """Teacher whose traces or plans it uses; None if unknown."""
     prompt: str | None = None
-    """Prompt of the student; None if unknown."""
     tune: str | None = None
-    """Intervention on the traces that it was tuned on; None: untuned, or another arm's adapter."""
     adapter: str | None = None
-    """Arm whose adapter it uses instead of one of its own."""
     plan: str | None = None
     """Intervention on the plan shown, if the prompt shows one."""
     forced: str | None = None
-    """Prefilled trace: an intervention's name, or `own`."""
     vote: bool = False
-    """Whether its answer to a problem is the majority over its attempts."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """The resolved arm of the recipe; for an imported arm its entry in imported.json."""
 
@@ -75,7 +66,6 @@ class RunView:
     name: str
     """The study's name, else the folder's; all names for several runs."""
     task: str
-    """Name of the task."""
     seed: int
     """Seed of the study, from which the report's draws are seeded."""
     arms: tuple[ArmFacts, ...]
@@ -137,9 +127,12 @@ class RunView:
 
     def _read_problems(self) -> dict[str, Problem]:
         path = self.folder / "problems.jsonl"
-        every = read_jsonl(path, Problem)
-        asked = {p.problem_id: p for p in every if self.recipe is None or p.split == "test"}
-        return {key: p for key, p in asked.items() if self.wanted is None or key in self.wanted}
+        return {
+            problem.problem_id: problem
+            for problem in read_jsonl(path, Problem)
+            if (self.recipe is None or problem.split == "test")
+            and (self.wanted is None or problem.problem_id in self.wanted)
+        }
 
 
 def view_of_study(

@@ -29,20 +29,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Command-line options."""
+    """Options of `tracedistill review`; its help describes them."""
 
     reviewer: str | None = None
-    """Reviewer; None: the login name."""
     port: int = 0
-    """Port; 0: any free one."""
     browser: bool = True
-    """Whether to open the browser."""
     sample: int = 0
     """Start the queue with a seeded sample of this many traces per teacher; 0: all."""
     seed: int = 0
-    """Seed of samples."""
     teacher: str = ""
-    """Start the queue with this teacher's traces; empty: all."""
     out: Path | None = None
     """Write the queue as a spreadsheet, or the ratings as CSV, and stop."""
     overwrite: bool = False
@@ -50,15 +45,10 @@ class Options:
     inputs: tuple[Path, ...] = ()
     """Input files, which must not be overwritten."""
     sheet: Path | None = None
-    """Read a spreadsheet back and stop."""
     agreement: bool = False
-    """Print the reviewers' agreement and stop."""
     rate: Path | None = None
-    """Rating plan: rate instead of reviewing."""
     read: int = 0
-    """Read this many failed attempts instead of reviewing."""
     arm: str | None = None
-    """Read only this arm's attempts."""
     labels: Path | None = None
     """The program's attribution of failures: columns problem_id (or attempt_id) and label."""
     data_dir: Path | None = None

@@ -120,18 +120,18 @@ def _traces(task: Task, path: Path) -> Iterator[tuple[int, Trace]]:
 
 def find_problems(task: Task, data_dir: Path | None, wanted: Iterable[str]) -> dict[str, Problem]:
     """Return the wanted problems by id, over the available splits."""
-    left, found, missing = set(wanted), dict[str, Problem](), list[str]()
+    left, problems, missing = set(wanted), dict[str, Problem](), list[str]()
     # ids mostly name their split: try that one first, so that test traces read no train split
-    for name in sorted(task.splits, key=lambda name: not any(name in one for one in list(left)[:20])):
+    for name in sorted(task.splits, key=lambda name: not any(name in problem_id for problem_id in list(left)[:20])):
         if not left:
             break
         try:
             for problem in task.load(name, Source(data_dir=data_dir)):
                 if problem.problem_id in left:
-                    found[problem.problem_id] = problem
+                    problems[problem.problem_id] = problem
                     left.discard(problem.problem_id)
         except MissingSplitError as error:
             missing.append(str(error))
-    if not found:
+    if not problems:
         raise InputError(f"no problems of task {task.name}: {'; '.join(missing) or 'none of the ids is known'}")
-    return found
+    return problems

@@ -198,11 +198,8 @@ class _Components:
     rest: Floats
     """Remainders, flat."""
     row_variance: float
-    """Variance component of problems."""
     column_variance: float
-    """Variance component of seeds."""
     rest_variance: float
-    """Variance component of remainders."""
     df: float
     """Satterthwaite's degrees of freedom of the mean's variance."""
 

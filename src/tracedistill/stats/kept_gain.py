@@ -47,11 +47,11 @@ def share_kept(
     so that an uncertain gain widens the interval. Raises ValueError for other lengths or values.
     """
     check_confidence(confidence)
-    rows = [np.asarray(each, dtype=np.float64) for each in (without, shown, plain)]
-    if any(each.ndim != 1 or each.shape != rows[0].shape for each in rows):
+    rows = [np.asarray(scores, dtype=np.float64) for scores in (without, shown, plain)]
+    if any(scores.ndim != 1 or scores.shape != rows[0].shape for scores in rows):
         raise ValueError("need one score per problem in all three, in the same order")
-    for each in rows:
-        check_scores(each)
+    for scores in rows:
+        check_scores(scores)
     tuned, context, base = rows
     n = len(base)
     gain = paired_bootstrap(context, base, rng, resamples, confidence)

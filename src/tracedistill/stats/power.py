@@ -29,8 +29,8 @@ def paired_power(n: int, effect: float, discordance: float, alpha: float = 0.05)
     rejected = binom.ppf(alpha / 2, counts, 0.5)
     rejected = np.where(2 * binom.cdf(rejected, counts, 0.5) <= alpha, rejected, rejected - 1)
     towards_a = (1 + effect / discordance) / 2
-    found = binom.cdf(rejected, counts, towards_a) + binom.cdf(rejected, counts, 1 - towards_a)
-    return float(min(1.0, binom.pmf(counts, n, discordance) @ found))
+    detected = binom.cdf(rejected, counts, towards_a) + binom.cdf(rejected, counts, 1 - towards_a)
+    return float(min(1.0, binom.pmf(counts, n, discordance) @ detected))
 
 
 def minimum_detectable_effect(

@@ -45,15 +45,11 @@ class MethodRange:
     """Scores of one method over all rows that have it."""
 
     method: str
-    """The prompting method."""
     n: int
-    """Rows."""
+    """Number of rows."""
     low: float
-    """Lowest score."""
     high: float
-    """Highest score."""
     mean: float
-    """Mean score."""
 
 
 def two_proportion_z(successes_a: int, n_a: int, successes_b: int, n_b: int) -> tuple[float, float]:
@@ -93,8 +89,8 @@ def chi_square(counts: Sequence[Sequence[int]]) -> ChiSquare:
         return ChiSquare(0.0, 0, 1.0, 0.0)
     from scipy.stats import chi2_contingency  # slow to import
 
-    found = chi2_contingency(table, correction=False)
-    return ChiSquare(float(found.statistic), int(found.dof), float(found.pvalue), float(found.expected_freq.min()))
+    test = chi2_contingency(table, correction=False)
+    return ChiSquare(float(test.statistic), int(test.dof), float(test.pvalue), float(test.expected_freq.min()))
 
 
 def relative_changes(scores: Mapping[str, Mapping[str, float]], method: str) -> list[Change]:

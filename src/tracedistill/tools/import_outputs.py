@@ -51,11 +51,8 @@ class ColumnNames:
     gold: str = "gold"
     """Gold in the row, used if no known problem has the id."""
     text: str = "text"
-    """The output."""
     tokens_in: str = "tokens_in"
-    """Prompt tokens."""
     tokens_out: str = "tokens_out"
-    """Generated tokens."""
     seconds: str = "seconds"
     """Seconds of one generation."""
     finish: str = "finish"
@@ -74,11 +71,8 @@ class ImportedArm:
     """Name of the file."""
     sha256: str
     policy: Policy
-    """Answer metric."""
     rows: int = 0
-    """Rows imported as attempts."""
     problems: int = 0
-    """Problems attempted."""
     empty: int = 0
     """Of the rows: without text, counted as empty attempts."""
     refused: int = 0
@@ -265,7 +259,7 @@ def _attempts(
     """Yield rows as attempts in file order, and count those refused, skipped or empty."""
     first: Row = {}
     any_text = False
-    counted = Counter[tuple[str, int]]()
+    samples = Counter[tuple[str, int]]()
     seen: dict[tuple[str, int, int], int] = {}
     for number, row in read_rows(path):
         place = f"{path}, row {number}"
@@ -293,8 +287,8 @@ def _attempts(
         seed = _whole(row, columns.seed, place) or 0
         sample = _whole(row, columns.sample, place)
         if sample is None:
-            sample = counted[problem_id, seed]
-            counted[problem_id, seed] += 1
+            sample = samples[problem_id, seed]
+            samples[problem_id, seed] += 1
         before = seen.setdefault((problem_id, sample, seed), number)
         if before != number:
             raise InputError(

@@ -8,7 +8,7 @@ model_judge    a model where rules are undecided; judged: its additions, and cou
 labels         labelled rows for that audit
 """
 
-from tracedistill.validation.rejection import RejectionReport, RejectionTally, report_rejection
+from tracedistill.validation.rejection import RejectionReport, RejectionTally
 from tracedistill.validation.traces import Keep, Validation, validate, with_judged
 
-__all__ = ["Keep", "RejectionReport", "RejectionTally", "Validation", "report_rejection", "validate", "with_judged"]
+__all__ = ["Keep", "RejectionReport", "RejectionTally", "Validation", "validate", "with_judged"]

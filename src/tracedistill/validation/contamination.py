@@ -20,7 +20,7 @@ from math import ceil
 from typing import Literal
 
 from tracedistill.records import Problem
-from tracedistill.tasks._overlap import Repeat, duplicates, normal_text
+from tracedistill.tasks._overlap import normal_text
 
 ContaminationTier = Literal["exact", "normalised", "overlap", "similar"]
 """exact: the same characters; normalised: the same but for case, punctuation and spaces; overlap: common n-grams (a
@@ -248,9 +248,3 @@ def _longest_run(words: Sequence[str], others: Sequence[str]) -> str:
 
     best = SequenceMatcher(None, words, others, autojunk=False).find_longest_match()
     return " ".join(words[best.a : best.a + best.size])
-
-
-__all__ = [
-    "Contamination", "ContaminationReport", "ContaminationTier", "EvaluationIndex", "Repeat", "duplicates",
-    "find_contamination",
-]  # fmt: skip

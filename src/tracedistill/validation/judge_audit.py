@@ -40,7 +40,6 @@ class LabelledItem:
     """An item with a known verdict."""
 
     item: JudgeItem
-    """The item."""
     correct: bool
     """Whether it is correct, by a person or by construction."""
     problem_id: str = ""

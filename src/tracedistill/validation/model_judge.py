@@ -108,9 +108,9 @@ def judge_items(
         waiting[item.item_id] = item
     requests = [judge_request(item, sampling=sampling, seed=seed) for item in waiting.values()]
     for generation in engine.generate(requests) if requests else ():
-        asked = waiting.pop(generation.request_id, None)
-        if asked is not None:
-            yield read_verdict(asked, generation)
+        judged = waiting.pop(generation.request_id, None)
+        if judged is not None:
+            yield read_verdict(judged, generation)
     for left in waiting.values():
         yield ModelVerdict(left.item_id, "undecided", void="the engine returned nothing")
 
@@ -139,10 +139,10 @@ def fence(blocks: Sequence[tuple[str, str]]) -> str:
 
 def read_verdict(item: JudgeItem, generation: Generation) -> ModelVerdict:
     """Parse the verdict of a generation: tolerant of text around the JSON, strict about the quote."""
-    said = generation.text[:2000]
+    text = generation.text[:2000]
 
     def nothing(why: str, reason: str = "") -> ModelVerdict:
-        return ModelVerdict(item.item_id, "undecided", reason=reason, void=why, said=said)
+        return ModelVerdict(item.item_id, "undecided", reason=reason, void=why, said=text)
 
     if generation.finish != "stop":
         return nothing(
@@ -158,12 +158,12 @@ def read_verdict(item: JudgeItem, generation: Generation) -> ModelVerdict:
     quote, reason = _text(answer.get("quote")), _text(answer.get("reason"))[:500]
     (outcome,) = outcomes
     if outcome is None or outcome == "undecided":
-        return ModelVerdict(item.item_id, "undecided", reason=reason, said=said)
+        return ModelVerdict(item.item_id, "undecided", reason=reason, said=text)
     if len(re.sub(r"\W", "", quote)) < MIN_QUOTE:
         return nothing("no evidence is quoted", reason)
     if not occurs(quote, item.judged):
         return nothing("the quoted evidence does not occur in what was judged", reason)
-    return ModelVerdict(item.item_id, outcome, quote, reason, said=said)
+    return ModelVerdict(item.item_id, outcome, quote, reason, said=text)
 
 
 MIN_QUOTE = 4
@@ -189,19 +189,6 @@ def combine(rule: Verdict | StepVerdict, model: ModelVerdict | None) -> Combined
         why = f"; model: {model.void or model.reason or 'undecided'}" if model is not None else ""
         return CombinedVerdict("undecided", "nobody", False, f"{rule.reason}{why}".lstrip("; "), rule, model)
     return CombinedVerdict(model.outcome, "model", False, f"model: {model.reason}", rule, model)
-
-
-def decide(
-    judged: Sequence[tuple[JudgeItem, Verdict | StepVerdict]], engine: Engine, *, ask_all: bool = False,
-    sampling: Sampling = JUDGE_SAMPLING, seed: int = 0,
-) -> list[CombinedVerdict]:  # fmt: skip
-    """Complete the rules' verdicts with a model's, in the order given.
-
-    Only what rules left undecided is sent to the engine; `ask_all` sends everything, to find disagreements.
-    """
-    open_items = [item for item, rule in judged if ask_all or rule.outcome == "undecided"]
-    verdicts = {verdict.item_id: verdict for verdict in judge_items(open_items, engine, sampling=sampling, seed=seed)}
-    return [combine(rule, verdicts.get(item.item_id)) for item, rule in judged]
 
 
 def json_objects(text: str) -> list[dict[str, Any]]:

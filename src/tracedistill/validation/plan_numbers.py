@@ -28,7 +28,6 @@ class PlanNumber:
     start: int
     """Start in the line, in characters."""
     end: int
-    """End in the line."""
     value: Value
     """Its value, without sign."""
     signed: Value
@@ -36,7 +35,6 @@ class PlanNumber:
     text: str
     """As written."""
     role: Role
-    """Its role."""
 
 
 def plan_numbers(lines: Sequence[str]) -> list[PlanNumber]:

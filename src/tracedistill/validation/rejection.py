@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,14 +130,6 @@ class RejectionTally:
             leaks=self._leaks.counts() if self._leaks.n else None,
             judge=None if self._judge is None else self._judge.report(),
         )
-
-
-def report_rejection(problems: Mapping[str, Problem], judged: Iterable[tuple[Trace, Validation]]) -> RejectionReport:
-    """Summarise traces and their verdicts."""
-    tally = RejectionTally(problems)
-    for trace, verdict in judged:
-        tally.add(trace, verdict)
-    return tally.report()
 
 
 def _level(item: tuple[str, list[int]]) -> tuple[bool, int]:

@@ -24,9 +24,7 @@ class Validation:
     """The judges' verdicts on one trace."""
 
     trace_id: str
-    """Trace id."""
     problem_id: str
-    """Its problem."""
     accepted: bool
     """Whether the recipe's rule accepts it."""
     reason: str

@@ -84,17 +84,19 @@ def _counts(columns: AttemptColumns) -> tuple[int, ...]:
 
 def _pass_at_k(several: list[tuple[str, AttemptColumns, bool]]) -> Table:
     """Average the unbiased pass@k estimate over problems (and seeds)."""
-    counted = {}
+    estimates = {}
     for name, columns, _ in several:
         cells, _seeds = cells_of(columns)
         attempts = np.bincount(cells)
         right = np.bincount(cells, weights=columns.right).astype(np.int64)
         tried = attempts > 0
         pairs, times = np.unique(np.stack([attempts[tried], right[tried]], axis=1), axis=0, return_counts=True)
-        counted[name] = (pairs, times, int(attempts[tried].min()))
-    ks = sorted({k for k in KS if k <= max(least for *_, least in counted.values())} | {c[2] for c in counted.values()})
+        estimates[name] = (pairs, times, int(attempts[tried].min()))
+    ks = sorted(
+        {k for k in KS if k <= max(least for *_, least in estimates.values())} | {c[2] for c in estimates.values()}
+    )
     rows: list[Row] = []
-    for name, (pairs, times, least) in counted.items():
+    for name, (pairs, times, least) in estimates.items():
         shares: list[str | None] = []
         for k in ks:
             if k > least:

@@ -82,7 +82,7 @@ def _outcomes(arms: Sequence[tuple[str, AttemptColumns]]) -> Table:
             if n or code <= UNPARSED:
                 rows.append((name, word, n, right, n - right, percent(right / n) if n else None))
     return Table(
-        "traces and answers, counted",
+        "counts of traces and answers",
         ("arm", "trace", "n", "answer right", "answer not right", "right of n"),
         tuple(rows),
     )
@@ -161,9 +161,9 @@ def _baseline(arms: Sequence[tuple[str, AttemptColumns]], problems: Mapping[str,
     answers = Counter(", ".join(sorted(problem.answers)) for problem in problems.values())
     classes = Counter(problem.category for problem in problems.values() if problem.category)
     rows: list[Row] = []
-    for word, counted in (("most frequent answer", answers), ("most frequent question type", classes)):
-        if counted:
-            value, count = counted.most_common(1)[0]
+    for word, frequencies in (("most frequent answer", answers), ("most frequent question type", classes)):
+        if frequencies:
+            value, count = frequencies.most_common(1)[0]
             rows.append((f"{word}: {value[:60]}", count, len(problems), percent(count / len(problems))))
     for name, columns in arms:
         right = int((columns.trace == RIGHT).sum())

@@ -20,11 +20,9 @@ class Contrast:
     """One difference between two arms, or one defect of an arm."""
 
     what: str
-    """What differs."""
     first: Cell
     """Value in the first arm."""
     second: Cell
-    """Value in the second arm."""
     why: str
     """`declared`, the factor it follows from, or what is wrong about it."""
     flagged: bool
@@ -36,9 +34,7 @@ class ComparedArm:
     """What is known of how an arm was made; every part is read once."""
 
     arm: ArmFacts
-    """The arm."""
     view: RunView
-    """Its run."""
     _kept: dict[str, Any] = field(default_factory=dict)
 
     def texts(self, kind: str) -> Mapping[str, ArmText]:

@@ -193,7 +193,8 @@ def _kept(view: RunView, arms: Sequence[ArmFacts]) -> Table:
             continue
         scores = [scores_of(view.attempts(name)) for name in (arm.name, context.name, plain.name)]
         common = [problem_id for problem_id in scores[0].ids if all(problem_id in other.ids for other in scores[1:])]
-        means = [np.nanmean(each.values[[each.ids.index(key) for key in common]], axis=1) for each in scores]
+        places = [[of_arm.ids.index(problem_id) for problem_id in common] for of_arm in scores]
+        means = [np.nanmean(of_arm.values[at], axis=1) for of_arm, at in zip(scores, places, strict=True)]
         if not common or any(np.isnan(mean).any() for mean in means):
             continue
         gain_kept = share_kept(means[0], means[1], means[2], rng)

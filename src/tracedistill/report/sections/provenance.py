@@ -18,9 +18,8 @@ class ArmText:
     """One text that an arm was tuned on, is shown, or has forced on it."""
 
     problem_id: str
-    """Problem id."""
     trace: str | None
-    """Trace; None if the row holds only an answer."""
+    """None if the row has only an answer."""
     answer: str | None
     """Target answer of the row; None for plans and forced traces."""
     prompt: str | None

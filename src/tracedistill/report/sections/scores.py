@@ -64,11 +64,11 @@ def votes_of(columns: AttemptColumns, cells: npt.NDArray[np.intp], count: int) -
     """Return the majority answer of each of `count` cells; answers are equal if their extracted texts are."""
     right, tied, silent = np.zeros(count, bool), np.zeros(count, bool), np.ones(count, bool)
     order = np.lexsort((columns.sample, cells))
-    given = order[columns.said[order] >= 0]
+    given = order[columns.extracted[order] >= 0]
     if not len(given):
         return Votes(right, tied, silent)
     # one entry per (cell, answer): its count and first position
-    keys = cells[given] * (int(columns.said.max()) + 1) + columns.said[given]
+    keys = cells[given] * (int(columns.extracted.max()) + 1) + columns.extracted[given]
     _, first, times = np.unique(keys, return_index=True, return_counts=True)
     where = cells[given][first]
     ranked = np.lexsort((first, -times, where))

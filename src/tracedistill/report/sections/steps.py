@@ -57,8 +57,8 @@ def read_kinds(path: Path, ids: Collection[str] | None = None) -> list[KindCount
                     outcomes.setdefault(kind, set()).add(outcome)
                     steps[kind][0] += 1
                     steps[kind][1] += outcome == b"correct"
-                for kind, said in outcomes.items():
-                    wrong, open_ = b"incorrect" in said, b"undecided" in said
+                for kind, of_kind in outcomes.items():
+                    wrong, open_ = b"incorrect" in of_kind, b"undecided" in of_kind
                     cells[kind][2 + answer if wrong else 4 if open_ else answer] += 1
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}; run `tracedistill evaluate` again") from error

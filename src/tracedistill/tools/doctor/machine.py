@@ -106,18 +106,18 @@ def findings_of(machine: Machine) -> Iterator[CheckResult]:
 
 def _speeds(machine: Machine) -> Iterator[CheckResult]:
     """Yield the CPU and its measured speed, on which a recipe's times are based."""
-    told = str(this_processor())
+    processor = str(this_processor())
     if machine.gpus:
-        yield CheckResult("processor", "ok", told)
+        yield CheckResult("processor", "ok", processor)
         return
-    found = measure_anew()
+    measurement = measure_anew()
     measured.cache_clear()
-    if found.trouble:
-        yield CheckResult("processor", "note", f"{told}; its speed could not be measured: {found.trouble}")
+    if measurement.trouble:
+        yield CheckResult("processor", "note", f"{processor}; its speed could not be measured: {measurement.trouble}")
     else:
-        speeds = ", ".join(f"{dtype} {speed.train / 1e9:.0f}" for dtype, speed in found.speeds.items())
-        yield CheckResult("processor", "ok", f"{told}; GFLOP/s a core in training: {speeds}")
-    yield CheckResult("dtype", "note" if found.trouble else "ok", f"auto is {choose().why}")
+        speeds = ", ".join(f"{dtype} {speed.train / 1e9:.0f}" for dtype, speed in measurement.speeds.items())
+        yield CheckResult("processor", "ok", f"{processor}; GFLOP/s a core in training: {speeds}")
+    yield CheckResult("dtype", "note" if measurement.trouble else "ok", f"auto is {choose().why}")
 
 
 def key_is_set(name: str) -> bool:
@@ -143,24 +143,14 @@ def installed(name: str) -> str | None:
 
 def _memory() -> tuple[float, float]:
     """Return (total, free) bytes: the machine's, or the container's if less."""
-    page = os.sysconf("SC_PAGE_SIZE")
-    total = float(page * os.sysconf("SC_PHYS_PAGES"))
-    free = float(page * os.sysconf("SC_AVPHYS_PAGES")) if "SC_AVPHYS_PAGES" in os.sysconf_names else total
-    known = _fields(Path("/proc/meminfo"))
-    free = known.get("MemAvailable", free / 1024) * 1024
+    import psutil
+
+    memory = psutil.virtual_memory()
+    total, free = float(memory.total), float(memory.available)
     limit, used = _number("/sys/fs/cgroup/memory.max"), _number("/sys/fs/cgroup/memory.current")
     if limit is not None and limit < total:
         return limit, min(free, limit - (used or 0.0))
     return total, free
-
-
-def _fields(path: Path) -> dict[str, float]:
-    """Parse lines such as `MemAvailable:  123 kB`."""
-    try:
-        pairs = (line.split(":", 1) for line in path.read_text().splitlines() if ":" in line)
-        return {name: float(value.split()[0]) for name, value in pairs if value.split()}
-    except (OSError, ValueError):
-        return {}
 
 
 def _number(path: str) -> float | None:
@@ -196,12 +186,8 @@ def _gpus() -> tuple[Gpu, ...]:
 
     if not torch.cuda.is_available():
         return ()
-    found = []
-    for number in range(torch.cuda.device_count()):
-        facts = torch.cuda.get_device_properties(number)
-        bf16 = facts.major >= 8
-        found.append(Gpu(str(facts.name), float(facts.total_memory), bf16))
-    return tuple(found)
+    devices = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
+    return tuple(Gpu(str(device.name), float(device.total_memory), device.major >= 8) for device in devices)
 
 
 def _gpu_findings(machine: Machine) -> Iterator[CheckResult]:

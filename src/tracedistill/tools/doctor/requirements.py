@@ -98,8 +98,8 @@ def _at_hand(study: Study) -> bool:
 def _teachers(study: Study, recipe: Path, machine: Machine) -> Iterator[CheckResult]:
     # only teachers that arms use: a recipe may name more
     wanted = {study.teacher_of(arm) for arm in study.arms.values()} | {study.validation.judge}
-    asked = [(name, config) for name, config in study.teachers.items() if name in wanted and config.kind == "model"]
-    endpoints: list[tuple[str, Any]] = [(f"teacher {name}", config) for name, config in asked]
+    callers = [(name, config) for name, config in study.teachers.items() if name in wanted and config.kind == "model"]
+    endpoints: list[tuple[str, Any]] = [(f"teacher {name}", config) for name, config in callers]
     used = {study.student_of(arm) for arm in study.arms.values()}
     endpoints += [(f"student {name}", config) for name, config in study.students.items() if name in used]
     for name, config in endpoints:
@@ -112,7 +112,7 @@ def _teachers(study: Study, recipe: Path, machine: Machine) -> Iterator[CheckRes
             yield CheckResult(
                 name, "ok", f"an endpoint{f', {key} is set' if key else ' without a key'}; it was not called"
             )
-    for name, config in asked:
+    for name, config in callers:
         if config.base_url is None and not str(config.model).startswith(SCRIPTED):
             yield _weights(f"teacher {name}", str(config.model), machine)
     for name, config in study.teachers.items():
@@ -176,28 +176,28 @@ def _student(study: Study, name: str, forecast: StudyForecast, machine: Machine,
         yield CheckResult(label, "note", "size unknown (no local config.json, not in sizes.py); no estimate")
         return
     yield from _tuning(study, name, size, forecast, machine, speed)
-    yield from _asking(study, name, forecast, machine)
+    yield from _evaluation(study, name, forecast, machine)
 
 
 def _tuning(
     study: Study, name: str, size: ModelSize, forecast: StudyForecast, machine: Machine, speed: Speed
 ) -> Iterator[CheckResult]:
     """Yield memory and time of a student's adapters, and the memory of other tuning methods."""
-    tunings = [each for each in forecast.tunings if each.student == name]
-    known = [each for each in tunings if each.need is not None and each.lengths is not None]
+    tunings = [tuning for tuning in forecast.tunings if tuning.student == name]
+    known = [tuning for tuning in tunings if tuning.need is not None and tuning.lengths is not None]
     if not known:
         if tunings:
             why = "; ".join(forecast.unknown) or "this machine's speed is unknown"
             yield CheckResult(f"student {name}", "note", f"tuning: no estimate: {why}")
         return
-    most = max(known, key=lambda each: each.need.memory if each.need else 0.0)
+    most = max(known, key=lambda tuning: tuning.need.memory if tuning.need else 0.0)
     assert most.need is not None
     assert most.lengths is not None
     own, config = _way(study, name), forecast.study.students[name]
     others = _other_ways(study, own, config, size, most, speed)
-    count = sum(each.seeds for each in tunings)
-    seconds = sum(each.need.seconds * each.seeds for each in known if each.need) + LAUNCH_SECONDS
-    at_most = "at most " if any(each.at_most for each in known) else ""
+    count = sum(tuning.seeds for tuning in tunings)
+    seconds = sum(tuning.need.seconds * tuning.seeds for tuning in known if tuning.need) + LAUNCH_SECONDS
+    at_most = "at most " if any(tuning.at_most for tuning in known) else ""
     each_row = round(most.lengths.tokens / max(1, most.lengths.rows))
     text = (
         f"tuning ({own}, {config.dtype}): about {gigabytes(most.need.memory)}, "
@@ -208,15 +208,15 @@ def _tuning(
     yield _held(f"student {name}", text, most.need.memory, remedy, machine)
 
 
-def _asking(study: Study, name: str, forecast: StudyForecast, machine: Machine) -> Iterator[CheckResult]:
-    askings = [each for each in forecast.askings if each.student == name]
-    needs = [each.need for each in askings if each.need is not None]
+def _evaluation(study: Study, name: str, forecast: StudyForecast, machine: Machine) -> Iterator[CheckResult]:
+    evaluations = [estimate for estimate in forecast.askings if estimate.student == name]
+    needs = [estimate.need for estimate in evaluations if estimate.need is not None]
     if not needs:
         why = "; ".join(forecast.unknown) or "this machine's speed is unknown"
         yield CheckResult(f"student {name}", "note", f"evaluation: no estimate: {why}")
         return
     count = sum(1 for arm in study.arms.values() if study.student_of(arm) == name)
-    prompts = sum(each.lengths.requests for each in askings if each.lengths)
+    prompts = sum(estimate.lengths.requests for estimate in evaluations if estimate.lengths)
     memory, seconds = max(need.memory for need in needs), sum(need.seconds for need in needs) + LAUNCH_SECONDS
     text = f"evaluation of {count} arms ({prompts} prompts): about {gigabytes(memory)}, about {duration(seconds)}"
     yield _held(f"student {name}", text, memory, "lower evaluation.batch_size", machine)
@@ -267,8 +267,8 @@ def _hardware(study: Study, recipe: Path, machine: Machine) -> Iterator[CheckRes
             training = study.training if stage == "training" else None
             config, count = chosen(len(machine.gpus), training)
             if count > 1 or training is not None:  # otherwise attempts are made in the run's own process
-                told = f"auto: {config}, {count} process{'es' if count > 1 else ''} on this machine"
-                yield CheckResult(stage, "ok", told)
+                processes = f"{count} process{'es' if count > 1 else ''} on this machine"
+                yield CheckResult(stage, "ok", f"auto: {config}, {processes}")
             continue
         key = f"{stage}.accelerate_config"
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal
 
 from tracedistill.errors import InputError
 
@@ -12,22 +12,6 @@ _PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9_-])?"
 _REPO_ID = re.compile(rf"{_PART}/{_PART}")
 LONGEST = 96
 """Most characters of a repository id."""
-
-
-class Hub(Protocol):
-    """The used part of huggingface_hub's HfApi; tests have their own."""
-
-    def create_repo(self, repo_id: str, *, repo_type: str, private: bool | None, exist_ok: bool) -> Any:
-        """Create the repository, or find an existing one."""
-        ...
-
-    def repo_info(self, repo_id: str, *, repo_type: str) -> Any:
-        """Return the hub's facts on a repository, `private` among them."""
-        ...
-
-    def upload_folder(self, *, repo_id: str, repo_type: str, folder_path: str, commit_message: str) -> Any:
-        """Upload the folder in one commit."""
-        ...
 
 
 def check_repo_id(repo_id: str) -> str:
@@ -38,9 +22,9 @@ def check_repo_id(repo_id: str) -> str:
 
 
 def push(
-    folder: Path, repo_id: str, kind: Literal["dataset", "model"], *, private: bool = False, hub: Hub | None = None
+    folder: Path, repo_id: str, kind: Literal["dataset", "model"], *, private: bool = False, hub: Any = None
 ) -> str:
-    """Upload an exported folder, and return its address.
+    """Upload an exported folder, and return its address; `hub`: the client, by default huggingface_hub's HfApi.
 
     `private`: the repository is created private; an existing public one is refused before anything is sent. Raises
     InputError if the hub cannot be reached or denies access; the local folder is unchanged.
@@ -49,7 +33,7 @@ def push(
     if hub is None:
         from huggingface_hub import HfApi
 
-        hub = cast(Hub, HfApi())  # finds the user's token by itself
+        hub = HfApi()  # finds the user's token by itself
     try:
         hub.create_repo(repo_id, repo_type=kind, private=True if private else None, exist_ok=True)
         public = private and not hub.repo_info(repo_id, repo_type=kind).private

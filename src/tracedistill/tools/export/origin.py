@@ -123,7 +123,7 @@ def teachers_of(opened: OpenStudy, arm: str) -> list[str]:
 def teacher_facts(opened: OpenStudy, name: str) -> dict[str, Any]:
     """Collect the facts of a teacher: kind, prompt, and the verdicts on its traces (all splits)."""
     config, folder = opened.study.teachers[name], opened.folder
-    asked = config.kind in ("model", "student")
+    calls_model = config.kind in ("model", "student")
     file = folder / "traces" / f"{name}.failures.jsonl"
     failures = Counter(str(line["finish"]) for _, line in read_lines(file)) if file.exists() else Counter[str]()
     model = config.model if config.kind == "model" else None
@@ -134,10 +134,10 @@ def teacher_facts(opened: OpenStudy, name: str) -> dict[str, Any]:
         "kind": config.kind,
         "model": None if model is None else shown_model(model),
         "file": Path(config.path).name if config.path else None,
-        "prompt": config.prompt if asked else None,
-        "prompt_text": Teachers(opened.work).text(name) if asked else None,
+        "prompt": config.prompt if calls_model else None,
+        "prompt_text": Teachers(opened.work).text(name) if calls_model else None,
         "sampling": {key: getattr(config, key) for key in ("temperature", "top_p", "max_tokens", "samples")}
-        if asked
+        if calls_model
         else None,
         "works_on": Teachers(opened.work).source_of(name),
         "failures": dict(sorted(failures.items())),

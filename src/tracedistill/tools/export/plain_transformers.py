@@ -13,21 +13,21 @@ def main(path: str) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
     with open(path, encoding="utf-8") as stream:  # noqa: PTH123 - as short as in anybody's script
-        asked = json.load(stream)
-    tokenizer = AutoTokenizer.from_pretrained(asked["folder"])
-    if asked["base"] is None:
-        model = AutoModelForCausalLM.from_pretrained(asked["folder"], dtype="auto")
+        job = json.load(stream)
+    tokenizer = AutoTokenizer.from_pretrained(job["folder"])
+    if job["base"] is None:
+        model = AutoModelForCausalLM.from_pretrained(job["folder"], dtype="auto")
     else:
         from peft import PeftModel
 
-        base = AutoModelForCausalLM.from_pretrained(asked["base"], dtype=asked["dtype"])
-        model = PeftModel.from_pretrained(base, asked["folder"])
-        model.generation_config = GenerationConfig.from_pretrained(asked["folder"])
+        base = AutoModelForCausalLM.from_pretrained(job["base"], dtype=job["dtype"])
+        model = PeftModel.from_pretrained(base, job["folder"])
+        model.generation_config = GenerationConfig.from_pretrained(job["folder"])
     model.eval()
     texts = []
-    for chat in asked["chats"]:
+    for chat in job["chats"]:
         prompt = tokenizer.apply_chat_template(
-            chat, add_generation_prompt=True, return_dict=True, return_tensors="pt", **asked["options"]
+            chat, add_generation_prompt=True, return_dict=True, return_tensors="pt", **job["options"]
         )
         with torch.inference_mode():
             written = model.generate(**prompt)[0, prompt["input_ids"].shape[1] :]

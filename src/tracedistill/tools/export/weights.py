@@ -152,7 +152,7 @@ def texts_outside(
     Raises InputError if it cannot be opened.
     """
     base = str(folder / BASE) if (folder / BASE).is_dir() else str(source_folder(student))
-    asked = {
+    job = {
         "folder": str(folder),
         "base": None if whole else base,
         "dtype": student.dtype,
@@ -161,7 +161,7 @@ def texts_outside(
     }
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / "questions.json"
-        path.write_text(json.dumps(asked), encoding="utf-8")
+        path.write_text(json.dumps(job), encoding="utf-8")
         command = [sys.executable, "-I", str(plain_transformers.__file__), str(path)]
         environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
         made = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)  # noqa: S603

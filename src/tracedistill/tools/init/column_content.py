@@ -80,9 +80,9 @@ def _says_something(name: str, values: Sequence[Any]) -> bool:
     shown = [content(value).strip() for value in values if value not in (None, "", [], {})]
     if len(shown) < 0.9 * len(values) or (len(shown) > 1 and len(set(shown)) < 2):
         return False
-    counted = len(shown) > 2 and any(shown == [str(n + first) for n in range(len(shown))] for first in (0, 1))
+    numbered = len(shown) > 2 and any(shown == [str(n + first) for n in range(len(shown))] for first in (0, 1))
     named = re.search(r"(?:\b|_)(?:id|nr|no|nummer|uuid|key)\W*$", name.lower()) is not None
-    return not counted and not (named and len(set(shown)) == len(shown) and all(map(_ID.fullmatch, shown)))
+    return not numbered and not (named and len(set(shown)) == len(shown) and all(map(_ID.fullmatch, shown)))
 
 
 def _is_text(values: Sequence[Any]) -> bool:

@@ -167,10 +167,10 @@ def _arms(table: LoadedTable, wanted: Wanted) -> tuple[dict[str, Any], dict[str,
 
 def _limits(texts: RowTexts, *, written: bool) -> tuple[int, int]:
     """Choose (tokens to generate, tokens of a row) with room for the longest texts of the file."""
-    answers, asked = sorted(texts.answer_chars), sorted(texts.prompt_chars)
+    answers, prompts = sorted(texts.answer_chars), sorted(texts.prompt_chars)
     most = (answers[int(0.99 * (len(answers) - 1))] + 10) / CHARACTERS * SPARE
     tokens = _step(max(most, 400 if written else 200), ANSWERS)
-    return tokens, _step(tokens + asked[int(0.99 * (len(asked) - 1))] / CHARACTERS * SPARE + 100, LENGTHS)
+    return tokens, _step(tokens + prompts[int(0.99 * (len(prompts) - 1))] / CHARACTERS * SPARE + 100, LENGTHS)
 
 
 def _step(wanted: float, steps: Sequence[int]) -> int:
