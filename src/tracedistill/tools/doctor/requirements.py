@@ -267,8 +267,8 @@ def _hardware(study: Study, recipe: Path, machine: Machine) -> Iterator[CheckRes
             training = study.training if stage == "training" else None
             config, count = chosen(len(machine.gpus), training)
             if count > 1 or training is not None:  # otherwise attempts are made in the run's own process
-                processes = f"{count} process{'es' if count > 1 else ''} on this machine"
-                yield CheckResult(stage, "ok", f"auto: {config}, {processes}")
+                launched = f"{count} process{'es' if count > 1 else ''} on this machine"
+                yield CheckResult(stage, "ok", f"auto: {config}, {launched}")
             continue
         key = f"{stage}.accelerate_config"
         try:
