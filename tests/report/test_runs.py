@@ -46,7 +46,7 @@ def line(problem_id: str = "p-0", **changes: Any) -> dict[str, Any]:
     [
         ({}, "answer", ANSWERS.index("correct")),
         ({"answer": {"outcome": "missing", "extracted": None}}, "answer", ANSWERS.index("missing")),
-        ({"answer": {"outcome": "missing", "extracted": None}}, "said", UNKNOWN),
+        ({"answer": {"outcome": "missing", "extracted": None}}, "extracted", UNKNOWN),
         ({"derived": {"outcome": "ungradable"}}, "derived", ANSWERS.index("ungradable")),
         ({"candidate": {"outcome": "incorrect"}}, "candidate", ANSWERS.index("incorrect")),
         ({"trace": {"outcome": "unparsed"}}, "trace", TRACES.index("unparsed")),

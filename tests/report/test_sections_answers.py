@@ -65,7 +65,7 @@ def test_pass_at_k_and_the_majority(tmp_path: Path) -> None:
     assert found.rows[0] == ("a", 4, 4, "31.2%", f"{by_hand:.1%}", "75.0%")
     votes = table(section, "majority")
     assert votes.rows[0][:2] == ("a", "50.0%")
-    assert votes.rows[0][3:] == (4, 1, 1, "yes"), "n, tied, silent, compared by vote"
+    assert votes.rows[0][3:] == (4, 1, 1, True), "n, tied, silent, compared by vote"
 
 
 def test_votes_are_those_of_the_plain_majority() -> None:

@@ -82,7 +82,7 @@ def _outcomes(arms: Sequence[tuple[str, AttemptColumns]]) -> Table:
             if n or code <= UNPARSED:
                 rows.append((name, word, n, right, n - right, percent(right / n) if n else None))
     return Table(
-        "counts of traces and answers",
+        "traces and answers",
         ("arm", "trace", "n", "answer right", "answer not right", "right of n"),
         tuple(rows),
     )
