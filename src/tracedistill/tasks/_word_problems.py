@@ -10,8 +10,8 @@ from tracedistill.answers import AnswerPolicy
 from tracedistill.arithmetic import gold_plans, plans
 from tracedistill.arithmetic import traces as arithmetic
 from tracedistill.records import AnswerVerdicts, Problem, Step, Trace, Verdict
-from tracedistill.tasks import _steps as steps
 from tracedistill.tasks._base import ParsedTrace, Policy, Task
+from tracedistill.tasks._steps import read_steps, render_steps
 
 
 class WordProblems(Task):
@@ -26,27 +26,27 @@ class WordProblems(Task):
         """Return the question."""
         return problem.question
 
-    def render_trace(self, steps_: tuple[Step, ...]) -> str:
+    def render_trace(self, steps: tuple[Step, ...]) -> str:
         """Write a numbered list, one line per step."""
-        return steps.render_steps(steps_)
+        return render_steps(steps)
 
     def parse_trace(self, text: str) -> ParsedTrace:
         """Parse numbered, bulleted or `Step 1:` lines, plain lines or sentences."""
-        return steps.read_steps(text)
+        return read_steps(text)
 
     def judge_answer(self, problem: Problem, text: str, policy: Policy = "default") -> AnswerVerdicts:  # noqa: ARG002
         """Judge the readings of the answer; both policies are the same here."""
         gold = problem.answers[0] if problem.answers else ""
         return answers.judge(gold, text, problem.question, policy=self.answer_policy)
 
-    def judge_trace(self, problem: Problem, steps_: tuple[Step, ...]) -> Verdict:
+    def judge_trace(self, problem: Problem, steps: tuple[Step, ...]) -> Verdict:
         """Check every calculation; a trace in words, strays aside, is `not judged`."""
-        return arithmetic.judge(problem.question, steps_, problem.gold_steps, need_grounds=self.need_grounds)
+        return arithmetic.judge(problem.question, steps, problem.gold_steps, need_grounds=self.need_grounds)
 
-    def judge_plan(self, problem: Problem, steps_: tuple[Step, ...]) -> Verdict:
+    def judge_plan(self, problem: Problem, steps: tuple[Step, ...]) -> Verdict:
         """Judge which operations act on which quantities in which order, against the gold's."""
         sub_questions = problem.meta.get("sub_questions", ())
-        return plans.judge_plan(problem.question, steps_, problem.gold_steps, tuple(sub_questions))
+        return plans.judge_plan(problem.question, steps, problem.gold_steps, tuple(sub_questions))
 
     def gold_plan(self, problem: Problem) -> Trace | None:
         """Return the gold calculations in words, without their results; None if they do not lead to the gold answer."""
@@ -54,9 +54,9 @@ class WordProblems(Task):
             return None
         return self.plan_trace(problem, gold_plans.calculation_plan(problem.question, problem.gold_steps))
 
-    def answer_in_trace(self, problem: Problem, steps_: tuple[Step, ...]) -> bool:
+    def answer_in_trace(self, problem: Problem, steps: tuple[Step, ...]) -> bool:
         """Return whether the last calculation's result is the gold answer."""
-        result = arithmetic.last_result([step.text for step in steps_])
+        result = arithmetic.last_result([step.text for step in steps])
         if result is None or not problem.answers:
             return False
         try:

@@ -85,9 +85,9 @@ class Math(WordProblems):
             return None
         return self.plan_trace(problem, gold_plans.calculation_plan(problem.question, problem.gold_steps))
 
-    def answer_in_trace(self, problem: Problem, steps_: tuple[Step, ...]) -> bool:
+    def answer_in_trace(self, problem: Problem, steps: tuple[Step, ...]) -> bool:
         """Return whether the answer occurs verbatim in the steps, as it does in every boxed solution."""
-        return Task.answer_in_trace(self, problem, steps_)
+        return Task.answer_in_trace(self, problem, steps)
 
     def audit(self, problem: Problem) -> list[str]:
         """Audit as everywhere, but accept a solution without numeric calculations."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tracedistill.chat import formats
+from tracedistill.tasks._spans import one_line
 
 FactSide = Literal["subject", "object"]
 
@@ -158,10 +159,10 @@ def score_corrected(
 
     Every entity of the queried kind in the answer counts as predicted, unless the question names it and it is not gold.
     """
-    rest, question_text = _spaced(part), _spaced(question)
-    gold = {_spaced(name) for name in golds}
+    rest, question_text = one_line(part.lower()), one_line(question.lower())
+    gold = {one_line(name.lower()) for name in golds}
     predicted: list[str] = []
-    for name in map(_spaced, candidates(facts, golds, asked_side(triple_element))):
+    for name in map(one_line, candidates(facts, golds, asked_side(triple_element))):
         if name not in rest:
             continue
         # whole words only: a director is not a rector
@@ -170,10 +171,6 @@ def score_corrected(
         if count and (name in gold or not whole.search(question_text)):
             predicted.append(name)
     return _score(predicted or [rest], golds, bool(predicted))
-
-
-def _spaced(text: str) -> str:
-    return " ".join(text.lower().split())
 
 
 def _score(predicted: list[str], golds: tuple[str, ...], named: bool) -> AnswerScore:

@@ -142,9 +142,8 @@ def _label(gold: str, text: str, labels: tuple[str, ...]) -> AnswerVerdicts:
     anywhere = _named(text[-READ_CHARS:], labels)
     if len(anywhere) != 1:
         return AnswerVerdicts(verdict, verdict, Verdict("missing", reason=f"{len(anywhere)} of the labels are named"))
-    only = anywhere[0]
-    outcome: Literal["correct", "incorrect"] = "correct" if _plain(only) == wanted else "incorrect"
-    return AnswerVerdicts(verdict, verdict, Verdict(outcome, extracted=only, reason="the only label named"))
+    outcome: Literal["correct", "incorrect"] = "correct" if _plain(anywhere[0]) == wanted else "incorrect"
+    return AnswerVerdicts(verdict, verdict, Verdict(outcome, extracted=anywhere[0], reason="the only label named"))
 
 
 def read_label(statement: str, labels: Sequence[str]) -> tuple[str | None, str]:

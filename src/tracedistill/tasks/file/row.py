@@ -158,12 +158,8 @@ def written_steps(value: Any) -> WrittenSteps:
         listed = _listed(value)
         value = listed if len(listed) > 1 else value
     if isinstance(value, list | tuple):
-        texts = [" ".join(map(cell_text, _values(item))) for item in value]
+        texts = [" ".join(map(cell_text, item.values() if isinstance(item, Mapping) else [item])) for item in value]
         return "", make_steps([one_line(text) for text in texts if text.strip()])
     text = cell_text(value)
     steps = read_steps(text).steps if text else ()
     return text if steps else "", steps
-
-
-def _values(item: Any) -> list[Any]:
-    return list(item.values()) if isinstance(item, Mapping) else [item]

@@ -309,8 +309,3 @@ def _no_rows(source: Source, split: str) -> str:
     if "split" not in source.columns and "split" not in table.names and "{split}" not in str(source.path):
         return f"{path}: no rows for split '{split}'; add a column `split`, or give one file per split with {{split}}"
     return f"{path}: no rows of split '{split}'; its splits are: {splits}"
-
-
-def row_of_golds(golds: Sequence[str]) -> dict[str, Any]:
-    """Return the judge's data for a single row."""
-    return {"judge": judged_by(list(golds), 0).rule}

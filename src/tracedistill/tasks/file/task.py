@@ -20,9 +20,9 @@ from tracedistill.tasks._base import ParsedTrace, Policy, Source, Task
 from tracedistill.tasks._retrieval import body_span
 from tracedistill.tasks._spans import moved
 from tracedistill.tasks._steps import one_line, read_steps, render_steps
-from tracedistill.tasks.file.judge_choice import describe_judge
+from tracedistill.tasks.file.judge_choice import describe_judge, judged_by
 from tracedistill.tasks.file.judges import is_pattern, judge_output
-from tracedistill.tasks.file.table import load_split, read_table, row_of_golds
+from tracedistill.tasks.file.table import load_split, read_table
 
 NO_STEPS = "no gold steps: a model judge or gold steps are needed"
 NOT_COMPARABLE = "no calculation, and rules cannot compare free text with the gold steps: a model judge is needed"
@@ -45,7 +45,7 @@ class UserFile(Task):
     def problem_of_row(self, problem_id: str, question: str, answers: tuple[str, ...]) -> Problem:
         """Build a problem from a row; the kind of answer is inferred from this row's gold alone."""
         problem = super().problem_of_row(problem_id, question, answers)
-        return replace(problem, meta=row_of_golds(answers))
+        return replace(problem, meta={"judge": judged_by(answers, 0).rule})
 
     def render_problem(self, problem: Problem) -> str:
         """Write instruction, context, question, lettered choices or the closed set of labels, a line each."""
