@@ -13,7 +13,10 @@ from tracedistill.chat.prompts import PROMPTS, TEACHER_PROMPTS, fill
 from tracedistill.engines.cache import GenerationCache
 from tracedistill.errors import InputError
 from tracedistill.files import read_jsonl, read_lines
+from tracedistill.recipes import TeacherConfig
 from tracedistill.records import Trace
+from tracedistill.tasks import get_task
+from tracedistill.teachers import read_recorded
 
 StudyFile = Callable[..., Path]
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="no shared data here (set TRACEDISTILL_DATA)")
@@ -210,6 +213,14 @@ def test_recorded_traces_in_nested_columns(study: Any) -> None:
     assert sum(trace.answer is not None for trace in traces) >= 55
     verdicts = [row for _, row in read_lines(loaded.study.folder / "validation" / "llama.jsonl")]
     assert 30 <= sum(row["accepted"] for row in verdicts) < len(verdicts), "some are right, some refused with a reason"
+
+
+def test_a_recorded_trace_may_be_of_several_columns(tmp_path: Path) -> None:
+    file = tmp_path / "traces.jsonl"
+    file.write_text(json.dumps({"problem_id": "p", "plan": "1. Add both.", "check": "2. Check it."}) + "\n")
+    config = TeacherConfig(kind="recorded", columns={"text": "{plan}\n{check}"})
+    (trace,) = read_recorded(get_task("gsm8k"), config, file, {"p"}, "gpt4", "plan")
+    assert (trace.text, len(trace.steps)) == ("1. Add both.\n2. Check it.", 2)
 
 
 @pytest.mark.parametrize(
