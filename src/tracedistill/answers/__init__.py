@@ -14,6 +14,8 @@ hedges      what is named without being stated: denials, choices, ranges, bounds
 statements  sentences from the end backwards; what marks a final one
 mentions    which number of a statement is meant
 asked       what the question asks for
+refuted     what a text names only to refute it, or as what others think
+behind      the unit behind a number, beside another unit
 quantities  numbers with units in running text; words: numbers in words; units: conversions; measures: contradictions
 latex       one spelling of LaTeX; notation: Unicode and plain text as LaTeX; shapes: tuples, sets, intervals, names
 wording     words in one form, with operators and signs

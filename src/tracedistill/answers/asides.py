@@ -59,13 +59,23 @@ _OTHER_WAY = re.compile(
     re.IGNORECASE,
 )
 _SUPPOSED = re.compile(
-    _OPENS + r"(?:if|suppose|supposing|had|assuming|imagine|even if|unless|were)\b.{0,200}\b(?:would|had|were|could"
+    _OPENS + r"(?:it|this|that|the answer|the result|they) would (?:then |only |also |instead )?(?:be|have been)\b"
+    r"[^.!?]{1,80}\b(?:if|when|unless|without|only (?:in|for)|for (?:negative|positive|other|odd|even|larger"
+    r"|smaller))\b"
+    r"|"
+    + _OPENS
+    + r"(?:if|suppose|supposing|had|assuming|imagine|even if|unless|were)\b.{0,200}\b(?:would|had|were|could"
     r"|might)\b|[（(「\s]{0,4}(?:如果|假如|假设|要是|若|もし|만약|만일)",
     re.IGNORECASE | re.DOTALL,
 )
 _OTHER_CASE = re.compile(
     _OPENS + r"(?:if|what if|had|suppose|supposing|imagine|were|in case)\b[^.!?\n]{0,200}?"
     r"\bwould(?: then| instead| rather| also)? (?:be|have been)\b",
+    re.IGNORECASE,
+)
+_ONLY_THEN = re.compile(
+    r"\b(?:answer|result|it|this|that) would (?:then |only |also |instead )?(?:be|have been)\b[^.!?;\n]{1,60}?"
+    r"\b(?:only (?:if|for|when|in)|if|unless|in case)\b",
     re.IGNORECASE,
 )
 _CONFIRMS = re.compile(
@@ -151,7 +161,9 @@ _OPENERS: tuple[tuple[str, re.Pattern[str]], ...] = (
 
 def of_other_case(text: str, start: int, end: int) -> bool:
     """Return whether a statement says what would be if something else were asked or given."""
-    return text.find("would", start, end) >= 0 and _OTHER_CASE.match(text, start, end) is not None
+    if text.find("would", start, end) < 0:
+        return False
+    return _OTHER_CASE.match(text, start, end) is not None or _ONLY_THEN.search(text, start, end) is not None
 
 
 def under_aside(text: str, start: int) -> str:

@@ -18,6 +18,7 @@ from tracedistill.answers.choice_labels import label_of, labelled, undressed
 from tracedistill.answers.cleaning import plain
 from tracedistill.answers.marks import corrected, denied, last_mark
 from tracedistill.answers.policy import Extracted
+from tracedistill.answers.refuted import REFUTED
 from tracedistill.answers.statements import Statement, backwards
 from tracedistill.answers.words import DOUBT, word_set
 
@@ -94,7 +95,8 @@ _NOT_AFTER = re.compile(
     rf"|n['’]t\b|never\b)"
     rf"|(?:{_AUX}\s?)?(?:be\s)?(?:also\s|clearly\s|both\s|all\s|simply\s|probably\s|definitely\s)?"
     r"(?:the\s|an?\s)?(?:incorrect|wrong|false|eliminated|ruled out|excluded|unlikely|impossible|irrelevant|too\b)"
-    r"|(?:can|wo)(?:not|['’]t)\b|is out\b|fails?\b|不对|错|不正确|不是|ist nicht|ist falsch|no es|n['’]est pas|не)",
+    r"|(?:can|wo)(?:not|['’]t)\b|is out\b|fails?\b|不对|错|不正确|不是|ist nicht|ist falsch|no es|n['’]est pas|не"
+    r"|" + REFUTED + r")",
     re.IGNORECASE,
 )
 _JOINED = re.compile(

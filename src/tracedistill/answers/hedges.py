@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
+from tracedistill.answers.refuted import REFUTED
 from tracedistill.answers.words import DOUBT, word_set
 
 Hedge = Literal["", "denied", "choice", "range", "bound", "part"]
@@ -15,6 +16,12 @@ _DENIALS = word_set(
     "not t never cannot neither nor hardly scarcely nowhere far other rather instead false wrong incorrect impossible "
     "unlikely doubt could might may "
     "nicht kein keine keinen pas non no neq ne too seems anything unsure uncertain unclear wonder whether if"
+)
+_REFUTERS = word_set(
+    "t not never cannot hardly must would seems wrong incorrect false impossible mistake trap tempting off too what "
+    "part "
+    "first leaves omits misses ignores overlooks forgets neglects skips excludes disregards fails sounds looks appears "
+    "trust distrust only just"
 )
 _BOUNDS = word_set(
     "than als moins plus menos mais meno under over above below le ge lt gt leq geq least most up minimum maximum "
@@ -64,6 +71,19 @@ _REFUSED = re.compile(
     r"(?:wrong|incorrect|false|impossible|too (?:high|low|big|small|large|much|many|few))"
     r"|不是|不对|错误|ではありません|ではない|이 아니|가 아니)",
     re.IGNORECASE,
+)
+_REFUTED = re.compile(
+    r"[\s*\"'`)$%]{0,12}(?:(?!which|that|but|and|it|he|she|they|this)[A-Za-z-]{1,24}\s{1,12}){0,3}?" + REFUTED,
+    re.IGNORECASE,
+)
+_AFFIRMED = re.compile(
+    r"(?:n['’]?t|\bnot|\bnever|cannot|nothing)\s(?:\w{1,12}\s){0,2}?(?:anything |any |other )?(?:but|other than|except)"
+    r"[\s$(*€£\"'`]{0,12}\Z",
+    re.IGNORECASE,
+)
+"""`It can't be anything but 84.` states 84."""
+_TRUSTLESS = re.compile(
+    r"\b(?:(?:do(?:es)?n['’]?t|do not|not|never) trust|distrust)\s[$(*€£\"'`]{0,4}\Z", re.IGNORECASE
 )
 _NOUNS = r"[\s*)%\"'`]{0,12}(?:[A-Za-z'-]{1,24}\s{1,12}){0,3}?"
 _OR = re.compile(
@@ -178,12 +198,18 @@ def hedge(
 def _alone(before: str, after: str, words: frozenset[str] | None, question: str) -> Hedge:
     """Return what the words beside one number say of it; `words` are those of both sides, None if unknown."""
     if words is None or words & _DENIALS or "!=" in before:
+        if _AFFIRMED.search(before):
+            return ""
         if _DENIED.search(before) and not _ONLY.search(before[-30:]):
             return "denied"
         doubted = _DOUBTED.search(before)
         if doubted and not _TURN.search(doubted["rest"]):
             return "denied"
         if unsure(before) or _REFUSED.match(after):
+            return "denied"
+    if words is None or not _REFUTERS.isdisjoint(words):
+        near = words is None or not _REFUTERS.isdisjoint(_WORDS.findall(after.lower()))
+        if (near and _REFUTED.match(after)) or _TRUSTLESS.search(before):
             return "denied"
     if (words is None or words & _BOUNDS or not _SIGNS.isdisjoint(before[-6:])) and _BOUND.search(before):
         return "bound"

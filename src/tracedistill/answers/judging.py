@@ -8,11 +8,12 @@ from functools import lru_cache
 
 from tracedistill.answers.asides import aside, of_other_case
 from tracedistill.answers.asked import asked_quantity
+from tracedistill.answers.behind import same_amount
 from tracedistill.answers.choice_labels import label_of
 from tracedistill.answers.choices import named_anywhere, read_choice
 from tracedistill.answers.cleaning import plain
 from tracedistill.answers.endings import ending, unreferenced
-from tracedistill.answers.equality import decide, read_quantity, same_number
+from tracedistill.answers.equality import decide, read_quantity
 from tracedistill.answers.expressions import Expression, last_box, read_expression
 from tracedistill.answers.extract import LEFT_OVER, NumberReader, SeveralValues, StatedNumber
 from tracedistill.answers.formulas import is_words
@@ -20,6 +21,7 @@ from tracedistill.answers.latex import spelled
 from tracedistill.answers.marks import RUN_ON, denied, last_mark
 from tracedistill.answers.policy import AnswerPolicy, Extracted
 from tracedistill.answers.quantities import Quantity
+from tracedistill.answers.refuted import stated_only
 from tracedistill.answers.statements import backwards
 from tracedistill.answers.stating import polar_head, states
 from tracedistill.answers.symbolic import SymbolicBudget
@@ -88,7 +90,7 @@ class _AnswerReader:
         self.start, self.end, self.note = _region(text)
         self.tagged = self.start > 0 and not self.note
         self.end = self.start + ending(text[self.start : self.end])
-        self.part = unreferenced(text[self.start : self.end])
+        self.part = stated_only(unreferenced(text[self.start : self.end]))
         self.numbers: NumberReader | None = None
         self.expression: Expression | None = None
         self.stated: StatedNumber | None = None
@@ -327,8 +329,8 @@ def _verdict(
     if number is not None:
         wanted = _gold_number(gold, policy)
         if wanted is not None:
-            outcome, reason = same_number(wanted, number, policy, question)
-            if outcome == "correct" and other_symbols(gold, prediction.text + behind):
+            outcome, reason = same_amount(gold, wanted, number, behind, policy, question)
+            if outcome == "correct" and other_symbols(gold, prediction.text + behind[:12]):
                 outcome, reason = "incorrect", "same number in another unit"
             return Verdict(outcome, extracted=shown, reason=f"{prediction.reason}: {reason}")
     outcome, reason = decide(gold, prediction.text, policy, question, budget)
@@ -372,7 +374,7 @@ def _words_rule(gold: str, prediction: Extracted, question: str, closed: tuple[s
 
 def _behind(text: str, read: Extracted) -> str:
     """Return what stands right behind a reading: the symbol of a unit."""
-    return "" if read.span is None else text[read.span[1] : read.span[1] + 12]
+    return "" if read.span is None else text[read.span[1] : read.span[1] + 32]
 
 
 def _candidate(gold: str, text: str, policy: AnswerPolicy, closed: tuple[str, ...]) -> Verdict:

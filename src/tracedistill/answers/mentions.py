@@ -45,7 +45,7 @@ _REVERSED = re.compile(r"\s{0,12}=\s{0,12}[a-zA-Z]\s{0,12}(?:[.,$*)]|\Z)")
 _OPERATORS = tuple("+-*/×÷")
 _EQUALS = ("=", "≈")
 _VARIABLE = re.compile(r"[a-df-gn-rt-z](?![a-z])")
-_LIST = re.compile(r"\s{0,12}[*\-(]{0,12}\s{0,12}\d{1,24}[.):]\s")
+_LIST = re.compile(r"\s{0,12}[*\-(]{0,12}\s{0,12}\d{1,24}[.):]\s(?=\s{0,12}[^\s(])")
 _OPERAND = re.compile(
     r"[\s)}\]*]{0,12}[a-zA-Z/ %]{0,28}[\s)}\]]{0,12}(?:[+×÷^=]|(?<!\*)\*(?!\*)|/\s?[$\d(]|(?<![a-zA-Z])x\s|-\s?[$\d(])"
 )
@@ -106,6 +106,7 @@ _RATE_ASKED = re.compile(
     re.IGNORECASE,
 )
 """A rate is the answer if the question asks for one (or nothing is known of the question)."""
+_TIME_ASKED = re.compile(r"\bwhat time\b|\bwhen\b|o['’]clock|\bat what\b|\A\Z", re.IGNORECASE)
 _CLAUSE_END = re.compile(r"[,;]\s|\b(?:and|while|but|so|or|which)\b")
 
 
@@ -123,10 +124,13 @@ def mentions(text: str, start: int, end: int, asked: AskedQuantity, rivals: bool
     numbers = quantities(text, begin, end)[-MAX_MENTIONS:]
     if not rivals and len(numbers) == 1:
         return [Mention(numbers[0], 0.0, False, False, False)]
+    timeless = _TIME_ASKED.search(asked.question) is None
     for quantity in numbers:
         before = text[max(begin, quantity.start - 60) : quantity.start]
         clocked = quantity.unit is not None and quantity.unit.dimension == "clock"
         if _LABEL.search(before[-28:]) or (clocked and asked.dimension not in {"", "clock"}):
+            continue
+        if clocked and timeless and any(other.unit is None or other.unit.dimension != "clock" for other in numbers):
             continue
         named.append(_weigh(text, begin, end, quantity, before, asked, len(numbers) > 1))
     return named

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 
@@ -43,6 +43,7 @@ _GLYPH_VALUES = "1/2 1/3 2/3 1/4 3/4 1/8 3/8 5/8 7/8 1/5 2/5 3/5 4/5 1/6 5/6"
 _GLYPHS = "½⅓⅔¼¾⅛⅜⅝⅞⅕⅖⅗⅘⅙⅚"
 _QUANTITY = re.compile(
     r"(?<![A-Za-z0-9_.\\])(?:(?P<clock>\d{1,2}:[0-5]\d)(?!\d)(?::[0-5]\d)?(?:\s{0,8}(?P<half>[ap])\.?m\b\.?)?"
+    r"|(?P<hour>\d{1,2})\s?(?P<side>[ap])\.?m\b\.?"
     r"|(?P<sign>-?)(?:(?P<currency>[$€£¥₹])\s?)?(?P<minus>-?)"
     rf"(?:(?P<digits>{_DIGITS})(?P<exponent>\s{{0,8}}[x×*]\s?10\^\{{?-?\d{{1,3}}\}}?|[eE][+-]?\d{{1,3}}(?!\w))?"
     r"(?P<part>\s?/\s?\d[\d,]*(?!\d|\.\d)| \d+/\d+(?![\d/])|\s?(?:and )?\\[dtc]?frac\s?\{\d+\}\s?\{\d+\}"
@@ -72,6 +73,7 @@ _WIDE = {
 }
 """Scales of East Asian scripts, directly after the digits."""
 _FOLLOWING = re.compile(r"[\s*\u00a0]{0,3}-?(%|[A-Za-z]+)")
+_AND_A_HALF = re.compile(r"\s{1,3}and\s{1,3}a\s{1,3}half\b", re.IGNORECASE)
 _INTS = re.compile(r"\d+")
 
 
@@ -80,6 +82,8 @@ def quantities(text: str, start: int = 0, end: int | None = None) -> list[Quanti
     numbers: list[Quantity] = []
     for quantity in _scan(text, start, len(text) if end is None else end):
         last = numbers[-1] if numbers else None
+        if last is not None and last.unit is None and quantity.unit is UNITS["minute"]:
+            last = replace(last, unit=UNITS["hour"]) if text[last.end : quantity.start].strip() == "h" else last
         if last is not None and _compound(text, last, quantity):
             assert last.unit is not None and quantity.unit is not None  # noqa: PT018  (said by _compound)
             value = last.value * last.unit.factor / quantity.unit.factor + quantity.value
@@ -100,7 +104,7 @@ def _compound(text: str, first: Quantity, second: Quantity) -> bool:
     return between in _BETWEEN or between.rstrip(",") in _BETWEEN
 
 
-_BETWEEN = {"", "and", ",", ", and"} | {w + t for w in UNITS for t in ("", " and", ",", ", and")}
+_BETWEEN = {"", "h", "and", ",", ", and"} | {w + t for w in UNITS for t in ("", " and", ",", ", and")}
 
 
 def _scan(text: str, start: int, end: int) -> Iterator[Quantity]:
@@ -110,9 +114,9 @@ def _scan(text: str, start: int, end: int) -> Iterator[Quantity]:
             if spoken is not None:
                 yield _with_unit(text, Quantity(match.start(), match.end(), spoken, None, word=True), end)
             continue
-        if match["clock"]:
-            hours, minutes = match["clock"].split(":")
-            hour, half = int(hours), match["half"]
+        if match["clock"] or match["hour"]:
+            hours, _, minutes = (match["clock"] or f"{match['hour']}:00").partition(":")
+            hour, half = int(hours), match["half"] or match["side"]
             if half and hour <= 12:
                 hour = hour % 12 + (12 if half in "pP" else 0)
             value = Fraction(hour * 60 + int(minutes))
@@ -217,4 +221,8 @@ def _with_unit(text: str, quantity: Quantity, limit: int) -> Quantity:
     unit = UNITS.get(word) or quantity.unit
     if unit is quantity.unit:
         return quantity
+    half = _AND_A_HALF.match(text, match.end(), limit)
+    if half is not None:
+        value = quantity.value + Fraction(1, 2)
+        return Quantity(quantity.start, half.end(), value, unit, quantity.unsure, quantity.word)
     return Quantity(quantity.start, quantity.end, quantity.value, unit, quantity.unsure, quantity.word)

@@ -13,6 +13,7 @@ from functools import lru_cache
 from tracedistill.answers.asked import stems
 from tracedistill.answers.cleaning import plain
 from tracedistill.answers.hedges import unsure
+from tracedistill.answers.refuted import REFUTED
 from tracedistill.answers.units import other_symbols
 from tracedistill.answers.wording import plain_words, same_words
 from tracedistill.answers.words import DOUBT, word_set
@@ -78,7 +79,9 @@ _REFUSED = re.compile(
     r"[\s*_\"'`).,]{0,6}(?:(?:is|are|was|were|would be|can|could|does|did)\s{0,12}(?:not\b|n['’]t|never|no longer)"
     r"|(?:is"
     r"|are|was|were)n['’]t|cannot|can['’]t"
-    r"|(?:is|was|are|would be)\s{1,12}(?:wrong|incorrect|false|out)|不是|错)",
+    r"|(?:is|was|are|would be)\s{1,12}(?:wrong|incorrect|false|out)|不是|错|\?\s{0,3}(?:no|nope|not)\b|"
+    + REFUTED
+    + r")",
     re.IGNORECASE,
 )
 _OR_AFTER = re.compile(
@@ -136,6 +139,8 @@ _OTHER_NAME = re.compile(r"\s[A-Z][a-z]")
 _COPULA_END = re.compile(
     r"\s{0,12}[*_]{0,2}(?:です|でした|だ|である|입니다|이다|예요|了|的)?[\s。.!！*\"'`」』”)）]{0,12}"
 )
+_ELLIPSIS = re.compile(r"[\s*_\"'`)]{0,6}(?:is|was|are|were|does|did|has|can|will)[\s.!*]{0,6}")
+"""`Lyon isn't the capital; Paris is.`"""
 _NOUN_OF = re.compile(
     r"\b(?:is|are|was|were|be)\s{1,12}(?:an?|the|one|my|his|her|its"
     r"|their)\s{1,12}[^,;.]{0,120}\Z",
@@ -267,6 +272,8 @@ def _stated_at(text: str, begin: int, end: int, bold: bool, marked: bool, questi
         linked = True
     if stops and linked and not _of_subject(text, end):
         return "behind the verb"
+    if ahead[-1:] in ";," and _ELLIPSIS.fullmatch(after):
+        return "the subject"
     if question and _new(text, question) and _new(text, question) == stems(text[begin:end]):
         return "what the question does not say"
     if not ahead and not question and not re.search(r"[;,]|\bbut\b|\bwhile\b", after):

@@ -1,0 +1,138 @@
+"""What a text names only to refute it, or as what others might think: no answer of any kind.
+
+refuted after a name   `84 can't be right`, `B leaves out the heat`, `Paris is a common mistake`
+imputed to others      `You might think the answer is yes, but ...`, `Many would say B.`, `At first glance it is 20.`
+"""
+
+from __future__ import annotations
+
+import re
+
+from tracedistill.answers.words import word_set
+
+_NOT = r"(?:\s?n['’]t|\s(?:not|never|hardly|scarcely))"
+_WEAKLY = r"(?:(?:possibly|really|quite|even|actually|simply|clearly|obviously|therefore|thus|just|all|both)\s)?"
+_RIGHT = (
+    r"(?:right|correct|true|valid|accurate|possible|it\b|enough\b|sufficient|an? (?:answer|option|choice|solution)"
+    r"|(?:the|our|my|your) (?:\w{1,12} )?(?:answer|total|sum|result|number|value|amount|solution|choice|option|one|case"
+    r"|capital|winner|author))\b"
+)
+_FLAWED = (
+    r"(?:wrong|incorrect|false|mistaken|impossible|misleading|absurd|nonsense|out of the question|ruled out|off\b"
+    r"|too (?:high|low|big|small|large|much|many|few|long|short|early|late)"
+    r"|an? (?:\w{1,12} )?(?:mistake|error|trap|misconception|misreading|miscalculation|distractor|red herring)\b"
+    r"|tempting\b|(?:only|just) (?:the (?:first|second|third|last)|part|half|a part|one (?:part|of)|an? intermediate)\b"
+    r"|what (?:you|one|we) (?:would |might )?get (?:if|when|by|without)\b)"
+)
+REFUTED = (
+    r"(?:,?\s?(?:which|that|but (?:this|that|it)|and (?:this|that|it))\s)?"
+    r"(?:(?:would|could|might|may|should|must|can|ca(?=n['’])|will|did|does|do|has|had|is|was|are|were|seems?)"
+    rf"(?:{_NOT}|(?<=can)not|(?<=ca)n['’]t)\s?{_WEAKLY}(?:be\s|seem\s|look\s)?{_WEAKLY}"
+    rf"(?:{_RIGHT}|add up\b|work\b|fit\b|make sense\b|(?:include|count|cover|contain|account for|take|consider|match"
+    r"|allow for|satisfy)\b|[.;!]|\Z)"
+    rf"|(?:would|must|will|has to|have to|may|might|can only)\s{_WEAKLY}be\s{_WEAKLY}{_FLAWED}"
+    rf"|(?:is|was|are|were|seems?)\s{_WEAKLY}{_FLAWED}"
+    r"|(?:seems?|looks?|sounds?|appears?|is|may (?:seem|look|sound))\s(?:\w{1,12}\s{1,40}){1,5}?(?:but"
+    r"|yet)\s(?:(?:it|that|this)"
+    r"\s?)?(?:is|['’]s|does|was)?(?:\s?n['’]t|\snot|\swrong|\sincorrect)"
+    r"|(?:also |still |simply |just )?(?:leaves? out|omits?|misses|ignores?|overlooks?|forgets?|neglects?|skips?"
+    r"|excludes?|disregards?|fails? to|(?:would |does |do )?(?:forget|leave out|ignore|omit|miss)s?)\s(?!no\b"
+    r"|nothing\b|none\b))"
+)
+"""Source of a pattern for what refutes a name right before it."""
+
+_OTHERS = (
+    r"(?:you|one|some(?:one|body)?|anyone|many|most|people|others|students|readers|beginners|he|she|they"
+    r"|(?:some|many|most|a few|other|careless|hasty|a (?:careless|hasty|quick|casual)) (?:people|students|readers?"
+    r"|person"
+    r"|learners|of us))"
+)
+_THINK = (
+    r"(?:think|say|guess|assume|believe|argue|claim|suppose|answer|conclude|suspect|imagine|pick|choose|suggest|object)"
+)
+_CONTRAST = r"\b(?:but|however|yet|actually|in fact|in reality|in truth|instead|nevertheless)\b"
+_IMPUTED = re.compile(
+    rf"\b{_OTHERS}['’]?\s?(?:might|may|could|would|will|['’]?d)\s(?:well |also |easily |wrongly |first |at first |be "
+    rf"(?:tempted|inclined) to )?{_THINK}\b"
+    rf"|\b(?:some|many|most|people|others|(?:some|many|most|other) (?:people|students|readers|of us))\s"
+    r"(?:often |wrongly |mistakenly |incorrectly |falsely |still )?(?:think|say|guess|assume|believe|claim|answer)\b"
+    r"|\b(?:it is|it['’]s) (?:often|commonly|widely|sometimes|usually|frequently|wrongly|generally) "
+    r"(?:said|thought|believed|assumed|claimed)\b"
+    r"|\b(?:it is|it['’]s|it was|it may be|it might be) tempting to\b"
+    r"|\bat first (?:glance|sight),? (?:the (?:correct |right )?answer|it|this|that|one|you)\b"
+    r"|\b(?:the|an?) (?:obvious|naive|naïve|tempting|common wrong|common|usual|popular|wrong|incorrect|intuitive"
+    r"|hasty) (?:wrong |incorrect )?(?:answer|choice|guess|option|mistake|misconception|error|assumption) "
+    r"(?:is|would be|might be|seems to be)\b"
+    r"|\bthe answer (?:may|might) (?:seem|appear|look)\b",
+    re.IGNORECASE,
+)
+"""What opens a clause that only says what others think."""
+_SEEMING = re.compile(
+    r"\b(?:(?:it|this|that|these|they|which|the \w{2,20}(?: \w{2,20}){0,3}?)\s(?:(?:would|might|may|could)\s)?"
+    r"(?:(?:at first|first|also|strongly)\s)?"
+    r"(?:seems?|looks?|appears?|sounds?|suggests?|point(?:s)? to|indicates?|hints? at|impl(?:y|ies))\b"
+    rf"|{_OTHERS}\s?(?:would|might|may|could|['’]d)\s(?:\w{{2,10}}\s)?expect\b|at first\b)",
+    re.IGNORECASE,
+)
+"""What opens a clause that is taken back if a contrast follows."""
+_CLAUSE_END = re.compile(
+    r"[.!?](?=[\s*\"')\]]|\Z)|[;:](?=\s)|\n|,?\s(?=(?:but|yet|however|whereas|actually)\b)|,\s(?=(?:the (?:correct "
+    r"|right "
+    r"|actual |true |real |final )?answer|it['’]s|it is)\b)",
+    re.IGNORECASE,
+)
+_TURNS = re.compile(
+    rf"[.!?;:,]?\s{{0,3}}(?:,?\s?{_CONTRAST}|[;.]\s{{1,3}}(?:it|the|this|that|they|he|she)\b[^.!?\n]{{0,120}}"
+    r"\b(?:is|are|was|has|have)\b)",
+    re.IGNORECASE,
+)
+_CONJUNCTION = re.compile(
+    r"[,;–—]?\s{0,3}\b(?:even though|although|though|while|where|whereas|and|or|that|even if)\s\Z", re.IGNORECASE
+)
+_SHORT = 240
+_MODAL = re.compile(
+    r"(?:might|may|could|would|will|['’]d)\s(?:\w{2,10}\s){0,3}?"
+    + _THINK
+    + r"\b|answer (?:may|might) (?:seem|appear|look)"
+)
+_MODALS = word_set("might may could would will you'd one'd you’d one’d they'd i'd we'd")
+_SAYINGS = word_set(
+    "often people students readers say think guess believe assume assumed claim commonly widely tempting glance "
+    "glance, "
+    "sight sight, obvious naive naïve intuitive common wrong incorrect usual popular hasty thought"
+)
+_SEEMINGLY = word_set(
+    "seem seems look looks appear appears sound sounds suggest suggests point points indicate indicates hint hints "
+    "imply "
+    "implies expect first"
+)
+"""Words that every pattern above needs in a text: finding them costs less."""
+
+
+def stated_only(text: str) -> str:
+    """Return a text with the clauses blanked that only say what others think, or what seems so and is not."""
+    low = text.lower()
+    words = frozenset(low.split())
+    spans = []
+    if not words.isdisjoint(_SAYINGS) or (not words.isdisjoint(_MODALS) and _MODAL.search(low)):
+        spans += [(_opening(text, match.start()), _clause_end(text, match.end())) for match in _IMPUTED.finditer(text)]
+    if not words.isdisjoint(_SEEMINGLY):
+        for match in _SEEMING.finditer(text):
+            end = _clause_end(text, match.end())
+            if _TURNS.match(text, end):
+                spans.append((_opening(text, match.start()), end))
+    for start, end in spans:
+        text = text[:start] + " " * (end - start) + text[end:]
+    return text
+
+
+def _opening(text: str, start: int) -> int:
+    """Return where a clause begins, its conjunction (`, although`) included."""
+    match = _CONJUNCTION.search(text, max(0, start - 24), start)
+    return match.start() if match else start
+
+
+def _clause_end(text: str, start: int) -> int:
+    """Return where the clause ends that a position is in."""
+    match = _CLAUSE_END.search(text, start, start + _SHORT)
+    return match.start() if match else min(len(text), start + _SHORT)
