@@ -142,6 +142,8 @@ def aside(text: str, start: int, end: int) -> str:
     if inner[:1] in ("(", "（") and inner[-1:] in (")", "）") and inner[1:2].isalpha() and inner.count(inner[0]) == 1:
         return "a note"
     low = text[start:stop].lower()
+    if _under_remark(text, start) or (start > 0 and "complement" in low[:40] and _COMPLEMENT.match(text, start, end)):
+        return "a note"
     if not low.isascii() or not _HINTS.isdisjoint(_WORDS.findall(low[:80])):
         for name, pattern in _OPENERS:
             if pattern.match(text, start, stop):
@@ -151,6 +153,27 @@ def aside(text: str, start: int, end: int) -> str:
     if _OFFERED.search(low) and _OFFER.search(text, start, stop):
         return "an offer"
     return ""
+
+
+def _under_remark(text: str, start: int) -> bool:
+    """Return whether a paragraph opens with `**Remark.**` or the like, which its sentences belong to."""
+    floor = max(0, start - _PARAGRAPH)
+    head = max(text.rfind("\n\n", floor, start) + 2, text.rfind("\n", floor, start) + 1)
+    return _REMARK.match(text, head, head + 40) is not None
+
+
+_REMARK = re.compile(
+    r"[\s*_#>(]{0,8}(?:remark|note|comment|observation|generali[sz]ation|corollary|aside|side note|extension"
+    r"|bemerkung|anmerkung|remarque|nota|observación|замечание)s?[*_]{0,3}[.:][*_\s]",
+    re.IGNORECASE,
+)
+_COMPLEMENT = re.compile(
+    r"[\s*_(]{0,6}(?:the|its|their)\s(?:probability of the )?complement(?:ary)?\b(?!.{0,200}\b(?:so|hence|thus"
+    r"|therefore"
+    r"|1\s?-)\b)",
+    re.IGNORECASE,
+)
+"""`The complementary probability is 3/8.` behind an answer."""
 
 
 _OPENERS: tuple[tuple[str, re.Pattern[str]], ...] = (

@@ -37,6 +37,12 @@ _RESTATED = re.compile(
     re.IGNORECASE,
 )
 """Phrases that restate an amount in another unit or other words."""
+_SUM = r"(?:\d{0,6}[a-z]\s?[-+]\s?\d+|\d+\s?[-+]\s?\d{0,6}[a-z](?![A-Za-z])|[)]\s?[-+]\s?\d+)"
+_FORMULA = re.compile(rf"(?<![A-Za-z\\]){_SUM}[^=<>\d]{{0,40}}\Z|(?<![A-Za-z\\])\d+[a-z](?![A-Za-z])[^=<>\d]{{0,40}}\Z")
+_FORMULA_LAST = re.compile(
+    rf"[,;]\s(?:and\s)?(?:so|therefore|thus|hence)\b[^=.;\n]{{0,80}}?(?<![A-Za-z\\]){_SUM}[^=<>\d]{{0,40}}\Z"
+)
+_NAMES_FORMULA = "names a formula, no single number"
 _ALL_BOLD = re.compile(r"\s{0,12}(?:[A-Za-z][A-Za-z ]{0,30}:\s)?\*\*[^*\n]{1,300}\*\*[.!]?\s{0,12}")
 _BULLETS = frozenset("*-+•")
 _STATED, _FINAL, LEFT_OVER = "stated as the answer", "final statement", "last number left"
@@ -206,7 +212,10 @@ class NumberReader:
         marked = statement.mark == "answer"
         chosen = stated(self.clean, begin, end, named, self.asked, strict=marked)
         if isinstance(chosen, Mention):
-            return chosen, None
+            formula = None if marked else _FORMULA_LAST.search(self.clean, begin, end)
+            return (None, SeveralValues(begin, end, _NAMES_FORMULA)) if formula else (chosen, None)
+        if chosen == "part" and not marked and _FORMULA.search(self.clean, begin, end):
+            return None, SeveralValues(begin, end, _NAMES_FORMULA)
         if chosen not in (_OPEN if marked else _SIDE_BY_SIDE) or statement.start > strong >= 0:
             return None, None
         whole = self.clean[statement.start : statement.end]
@@ -230,7 +239,8 @@ class NumberReader:
                 if comma >= 0 and self.clean[comma + 1 : comma + 20].lstrip().startswith(('"', "'")):
                     end = comma
         restated = _RESTATED.search(self.clean, begin, end)
-        if restated is not None and any(map(str.isdigit, self.clean[begin : restated.start()])):
+        between = restated is not None and "between" in self.clean[begin : restated.start()].lower()
+        if restated is not None and not between and any(map(str.isdigit, self.clean[begin : restated.start()])):
             end = restated.start()
         named = mentions(self.clean, begin, end, self.asked, rivals=statement.mark != "answer")
         if not named and begin > statement.start and end == statement.end:

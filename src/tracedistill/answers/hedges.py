@@ -31,7 +31,7 @@ _BOUNDS = word_set(
 _PAIRS = word_set("or oder ou o u lub albo eller between zwischen entre tra tussen to through bis and und et y e")
 _BRACKETS = frozenset("([{⟨〈")
 _OPERATORS = frozenset("-+×*/^")
-_LETTERS = frozenset(" +-abcdefghijklnopqrstuvwxyz^")
+_LETTERS = frozenset(" +-/abcdefghijklnopqrstuvwxyz^²³⁴⁵⁶⁷⁸⁹ⁿ")
 _SIGNS = frozenset("<>≤≥≠=+~-–/")
 _DENIED = re.compile(
     r"(?:\b(?:not|never|cannot|neither|nor|hardly|scarcely|nowhere near|far from|by no means|(?:could|might|may) be"
@@ -99,11 +99,11 @@ _TO = re.compile(
     r"[\s*%$]{0,12}(?:[A-Za-z]{1,24}\s{1,12}|"
     + _COUNTER
     + r")?(?:\bto\b|\bthrough\b|\bbis\b|\bà\b|\bto about\b|到|至|から|에서|부터|〜|~|～|-|--"
-    r"|…|\.\.\.)[\s$(*€£]{0,12}\Z",
+    r"|…|\.\.\.)[\s$(*€£]{0,12}(?:(?:page|day|chapter|level|floor|week)\s)?\Z",
     re.IGNORECASE,
 )
 _CHANGE = re.compile(
-    r"\b(?:ratio|from|chang\w{0,24}|increas\w{0,24}|decreas\w{0,24}|go|goes|went|rose|rise\w{0,24}|drop\w{0,24}|fell"
+    r"\b(?:ratio|chang\w{0,24}|increas\w{0,24}|decreas\w{0,24}|go|goes|went|rose|rise\w{0,24}|drop\w{0,24}|fell"
     r"|add\w{0,24}|convert\w{0,24}"
     r"|compar\w{0,24}|"
     r"round\w{0,24}|reduc\w{0,24}|grew|grow\w{0,24}|proportion|odds|equal)\b",
@@ -153,10 +153,12 @@ _CLOSED = re.compile(r"\s{0,12}(?:,\s{0,12}[-+]?[\w./\\{}]{1,24}\s{0,12}){0,3}[)
 _LISTED = re.compile(r"\s{0,12},\s{0,12}[-+]?[\w\\]")
 _LISTED_BEFORE = re.compile(r"[\w}]\s{0,12},\s{0,12}\Z")
 _SYMBOLIC_BEFORE = re.compile(
-    r"[\w)}]\s?\^[\s(]{0,3}\Z|(?:(?<![A-Za-z\\])\d{0,24}[a-z](?:\^?\d)?\)?|\d[a-z]\))\s{0,12}[-+×*/^]\s{0,12}[$(]?\Z"
+    r"[\w)}]\s?\^[\s(]{0,3}\Z|[a-z]\s?[-+]\s?\d{1,6}\)\s{0,3}[-+×*/]\s{0,3}\Z"
+    r"|(?:(?<![A-Za-z\\])\d{0,24}[a-z](?:\^?\d)?\)?|\d[a-z]\))\s{0,12}[-+×*/^]\s{0,12}[$(]?\Z"
 )
 _SYMBOLIC_AFTER = re.compile(
     r"\s{0,12}[-+]\s{0,12}\d{0,24}[a-z](?![A-Za-z'])|[xyznkabwijqrv](?![A-Za-z0-9])"
+    r"|\s?/\s?[abcknpqrtuvwxyz](?![A-Za-z])|[²³⁴⁵⁶⁷⁸⁹ⁿ]"
     r"|[c-jlo-v]\s{1,3}(?:dollars?|cents?|euros?)\b|\s?\^\s{0,3}[-+(]?\d"
 )
 _SUBSTITUTED = re.compile(
@@ -221,7 +223,7 @@ def _alone(before: str, after: str, words: frozenset[str] | None, question: str)
         inside = _OPENED.search(before) and _CLOSED.match(after)
         if inside and (_LISTED.match(after) or _LISTED_BEFORE.search(before)):
             return "part"
-    if before.rstrip(" $(")[-1:] in _OPERATORS and _SYMBOLIC_BEFORE.search(before[-10:]):
+    if before.rstrip(" $(")[-1:] in _OPERATORS and _SYMBOLIC_BEFORE.search(before[-20:]):
         return "part"
     ahead = before[-24:].rstrip(" $")
     if (

@@ -107,6 +107,27 @@ _RATE_ASKED = re.compile(
 )
 """A rate is the answer if the question asks for one (or nothing is known of the question)."""
 _TIME_ASKED = re.compile(r"\bwhat time\b|\bwhen\b|o['’]clock|\bat what\b|\A\Z", re.IGNORECASE)
+_MONTHS = word_set(
+    "January February March April May June July August September October November December Jan Feb Mar Apr Jun Jul Aug "
+    "Sep Sept Oct Nov Dec"
+)
+_NUMBERED = word_set("page room chapter bus gate seat figure flight platform apartment section")
+"""Nouns whose number is a name."""
+_DAY_END = re.compile(r"(?:st|nd|rd|th)?[*\s]{0,3}(?:[.,;:)!?]|\Z|\n|(?:at|on|in|and|or|to|of|this|next|last)\b)")
+_YEAR_END = re.compile(r"[*\s]{0,3}(?:[.,;:)!?]|\Z|\n|(?:and|or|by|at|when|with)\b)")
+_ORDINAL_END = re.compile(r"(?:st|nd|rd|th)\b[*\s]{0,3}(?:[.,;:)!?]|\Z|\n|of [A-Z])")
+_BEFORE_MONTH = re.compile(
+    r"(?:st|nd|rd|th|\.)?\s(?:of\s)?(?:January|February|March|April|May|June|July|August|September|October|November"
+    r"|December|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec|Januar|Februar|März|Mai|Juni|Juli|Oktober|Dezember)"
+    r"(?:\b(?![a-z ]{2})|[\s.,;)]{0,2}(?:\d|\Z))"
+)
+_STREET = re.compile(
+    r"\s(?:[A-Z][A-Za-z]{1,15}\s){1,2}(?:Street|St|Avenue|Ave|Road|Rd|Lane|Drive|Boulevard|Way|Court)\b"
+)
+_DATE_ASKED = re.compile(
+    r"\bwhen\b|\b(?:what|which|whose)(?: \w{1,12})? (?:day|date|year|month|birthday)|\b(?:date|year|day of|on what)\b",
+    re.IGNORECASE,
+)
 _CLAUSE_END = re.compile(r"[,;]\s|\b(?:and|while|but|so|or|which)\b")
 
 
@@ -130,10 +151,36 @@ def mentions(text: str, start: int, end: int, asked: AskedQuantity, rivals: bool
         clocked = quantity.unit is not None and quantity.unit.dimension == "clock"
         if _LABEL.search(before[-28:]) or (clocked and asked.dimension not in {"", "clock"}):
             continue
+        if _is_name(text, quantity, before, asked):
+            continue
         if clocked and timeless and any(other.unit is None or other.unit.dimension != "clock" for other in numbers):
             continue
         named.append(_weigh(text, begin, end, quantity, before, asked, len(numbers) > 1))
     return named
+
+
+def _is_name(text: str, quantity: Quantity, before: str, asked: AskedQuantity) -> bool:
+    """Return whether a number is the name of a day, year, page, room or house, and the question asks for none."""
+    if not asked.question or quantity.value.denominator != 1 or quantity.word or quantity.unit is not None:
+        return False
+    words = before.replace("*", " ").rstrip(" (").rsplit(None, 2)[-2:]
+    last = words[-1].rstrip(".") if words else ""
+    low = last.lower()
+    named = False
+    if low in _NUMBERED:
+        named = low not in asked.question.lower()
+    elif last in _MONTHS:
+        named = _DAY_END.match(text, quantity.end) is not None
+    elif 1000 <= quantity.value < 2200 and low in ("in", "since", "until") and not quantity.unit:
+        named = _YEAR_END.match(text, quantity.end) is not None
+    if not named:
+        after = text[quantity.end : quantity.end + 40]
+        named = (
+            _BEFORE_MONTH.match(after) is not None
+            or (low in ("at", "in", "on") and _STREET.match(after) is not None)
+            or (low == "the" and _ORDINAL_END.match(after) is not None)
+        )
+    return named and not (low not in _NUMBERED and _DATE_ASKED.search(asked.question))
 
 
 def stated(

@@ -104,7 +104,8 @@ def in_check(text: str, start: int) -> bool:
         if begin < start - 1500:
             return False
         if _CHECK.match(text, begin, min(end, begin + 80)):
-            return True
+            # a heading covers what follows it, a check on the heading's line its own paragraph
+            return "=" not in text[begin:end] or "\n\n" not in text[end:start]
         if _HEADING.match(text, begin, end) or begin == 0:
             return False
         end = begin - 1
