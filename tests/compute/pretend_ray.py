@@ -1,8 +1,9 @@
-"""As much of Ray as actors need, in this process: processes that start, answer, and are lost where a test wants it."""
+"""As much of Ray as the program needs, in this process: actors start, answer, and are lost where a test wants it."""
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 from collections.abc import Callable, Generator, Sequence
 from types import SimpleNamespace
@@ -34,11 +35,20 @@ class PretendRay:
     def nodes(self) -> list[dict[str, Any]]:
         return [{"Alive": True, "Resources": machine} for machine in self.machines]
 
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": sum(machine.get("CPU", 0) for machine in self.machines)}
+
     def put(self, value: Any) -> Any:
         return value
 
-    def remote(self, **needs: Any) -> Callable[[type], Any]:
-        def kind(cls: type) -> Any:
+    def cancel(self, call: Any, *, force: bool) -> None:
+        """Tasks are made once somebody waits for them: there is nothing to stop."""
+
+    def remote(self, **needs: Any) -> Callable[[Any], Any]:
+        def kind(cls: Any) -> Any:
+            if inspect.isfunction(cls):
+                return SimpleNamespace(remote=lambda *args: Task(cls, args))
+
             def start(*args: Any) -> Actor:
                 self.actors.append(Actor(self, len(self.actors), cls, args))
                 return self.actors[-1]
@@ -51,12 +61,19 @@ class PretendRay:
         able = [call for call in calls if call.actor.starting is not None]
         return able[-num_returns:], []  # the last first: nobody may count on an order
 
-    def get(self, call: Call) -> Any:
+    def get(self, call: Call | Task) -> Any:
         value = call.value()
         return asyncio.run(value) if inspect.isawaitable(value) else value
 
     def kill(self, actor: Actor) -> None:
         self.killed.append(actor.number)
+
+
+class Task:
+    """A function's call."""
+
+    def __init__(self, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        self.value = functools.partial(function, *args)
 
 
 class Actor:
