@@ -47,7 +47,7 @@ class PendingRequest:
     first_sent: float = 0.0
 
 
-Kept = list[tuple[PendingRequest, Generation]]
+Stored = list[tuple[PendingRequest, Generation]]
 """Rows with the generations to store for them."""
 
 
@@ -77,7 +77,7 @@ class Retries:
         self._answered_at = float("-inf")
         self._jitter = random.Random(0)
 
-    def judge(self, row: PendingRequest, outcome: CallOutcome, now: float, *, stopping: bool) -> Kept:
+    def judge(self, row: PendingRequest, outcome: CallOutcome, now: float, *, stopping: bool) -> Stored:
         """Return what to store now: nothing if the row is retried or the run ends."""
         if outcome.generation is not None:
             self._concurrency.answered(row.sent, now)
@@ -95,7 +95,7 @@ class Retries:
             return self._refused(row, outcome, now)
         return self._failed(row, outcome, now)
 
-    def _answered(self, now: float) -> Kept:
+    def _answered(self, now: float) -> Stored:
         """Handle an answer: it shows that the server works, so held failures are retried once or returned."""
         self._answered_at, self.failing_since, self.trouble = now, None, ""
         failures = []
@@ -107,7 +107,7 @@ class Retries:
                 failures.append((held.row, held.generation))
         return failures
 
-    def _failed(self, row: PendingRequest, outcome: CallOutcome, now: float) -> Kept:
+    def _failed(self, row: PendingRequest, outcome: CallOutcome, now: float) -> Stored:
         """Handle a failed call: retry it, fail the row, or end the run."""
         row.attempts += 1
         self.failing_since = now if self.failing_since is None else self.failing_since
@@ -136,7 +136,7 @@ class Retries:
             return []
         return [(row, failure)]
 
-    def _refused(self, row: PendingRequest, outcome: CallOutcome, now: float) -> Kept:
+    def _refused(self, row: PendingRequest, outcome: CallOutcome, now: float) -> Stored:
         """Handle a temporary refusal: too many calls, or a model that is loading."""
         if outcome.loading:
             self.trouble = "the server is loading its model"

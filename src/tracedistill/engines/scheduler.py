@@ -273,7 +273,7 @@ class CallScheduler:
         try:
             outcome = await self._engine.attempt(row.request)
         except asyncio.CancelledError:  # a second Ctrl-C: unknown whether it was billed
-            outcome = CallOutcome(cause="given up", billed=True)
+            outcome = CallOutcome(cause="cancelled", billed=True)
         except BaseException as error:  # an internal error must not leave the run waiting
             self._halt(error)
             outcome = CallOutcome(cause=str(error), billed=not isinstance(error, StopRunError))
