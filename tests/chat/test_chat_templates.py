@@ -96,7 +96,7 @@ def test_training_evaluation_and_export_use_it_alike(said: str, model: Path, tmp
         out = tmp_path / f"out-{merge}"
         export_model(open_study(tmp_path / "run"), ExportChoice("correct", merge=merge), out)
         assert AutoTokenizer.from_pretrained(str(out)).chat_template == OTHER
-        assert "chat template of the recipe" in (out / "README.md").read_text()
+        assert "recipe's chat template" in (out / "README.md").read_text()
 
 
 def test_another_template_is_another_student(model: Path, tmp_path: Path) -> None:
