@@ -47,7 +47,7 @@ from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.pipeline.validate import judge_traces
 loaded = pipeline.load(sys.argv[1], [f"cores={sys.argv[2]}"])
-work = StudyRun(loaded.study, loaded.recipe, Screen(quiet=True))
+work = StudyRun(loaded, Screen(quiet=True))
 begun = time.perf_counter()
 judge_traces(work, "writer")
 work.compute.close()

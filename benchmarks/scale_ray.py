@@ -34,7 +34,7 @@ STORE = 80_000_000
 def judged(recipe: Path, run: Path, where: str) -> tuple[float, str]:
     """Seconds of the stage's own work in this process, and a hash of what it wrote."""
     loaded = pipeline.load(recipe, [f"compute={where}", "cores=1"])
-    work = StudyRun(loaded.study, loaded.recipe, Screen(quiet=True))
+    work = StudyRun(loaded, Screen(quiet=True))
     work.parts = run.resolve() / f".parts-{where.partition(':')[0]}"
     begun = time.perf_counter()
     judge_traces(work, "writer")

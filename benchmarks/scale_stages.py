@@ -33,15 +33,15 @@ arms: {{answers: {{tune: none}}, correct: {{tune: correct}}, changed: {{tune: sh
 CHILD = """
 import functools, json, resource, sys
 from tracedistill import pipeline
-from tracedistill.pipeline import shelf, study_run
-from tracedistill.pipeline.making import _run_node
+from tracedistill.pipeline import trace_store, study_run
+from tracedistill.pipeline.execution import _run_node
 from tracedistill.pipeline.nodes import Graph
 from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.study_run import StudyRun
 held = int(float(sys.argv[3]) * 2**20)
-shelf.HELD, study_run.lookup = held, functools.partial(study_run.lookup, held=held)
+trace_store.HELD, study_run.lookup = held, functools.partial(study_run.lookup, held=held)
 loaded = pipeline.load(sys.argv[1])
-work = StudyRun(loaded.study, loaded.recipe, Screen(quiet=True))
+work = StudyRun(loaded, Screen(quiet=True))
 work.run.claim()
 work.suppose("float32")
 (node,) = (node for node in Graph(work).nodes() if node.name.partition(":")[0] == sys.argv[2])

@@ -100,7 +100,7 @@ def teach(recipe: Path, dies_at: int) -> None:
     """Run the teach stage in this process and print its figures as JSON."""
     started = time.perf_counter()
     loaded = pipeline.load(recipe)
-    work = StudyRun(loaded.study, loaded.recipe, Screen(quiet=True))
+    work = StudyRun(loaded, Screen(quiet=True))
     engine = Recorded(started, dies_at)
     Teachers(work).engine = lambda *_: engine  # type: ignore[method-assign]
     Teachers(work).make("planner")

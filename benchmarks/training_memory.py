@@ -63,7 +63,7 @@ class Watch(threading.Thread):
 def one(count: int, steps: int, student: str, folder: Path) -> dict[str, object]:
     """Return preflight and train on so many rows, in this process."""
     from tracedistill.engines.tokenizers import load_tokenizer
-    from tracedistill.pipeline.launched import quiet_libraries
+    from tracedistill.pipeline.worker import quiet_libraries
     from tracedistill.recipes import StudentConfig, TrainingConfig
     from tracedistill.sft.preflight import preflight
     from tracedistill.training.arm import train_arm

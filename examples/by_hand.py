@@ -15,13 +15,14 @@ from pathlib import Path
 from tracedistill.chat.prompts import PROMPTS
 from tracedistill.engines import batches_of
 from tracedistill.engines.local import LocalEngine
-from tracedistill.evaluation.requests import PromptSpec, requests_for
+from tracedistill.evaluation.requests import requests_for
 from tracedistill.evaluation.scoring import score
 from tracedistill.interventions import intervene
-from tracedistill.pipeline.launched import quiet_libraries
+from tracedistill.pipeline.worker import quiet_libraries
 from tracedistill.recipes import Arm, StudentConfig, TrainingConfig
 from tracedistill.records import Attempt, Score
 from tracedistill.sft.examples import examples_for
+from tracedistill.sft.messages import PromptSpec
 from tracedistill.stats.intervals import wilson
 from tracedistill.stats.paired import discordance, mcnemar_exact
 from tracedistill.tasks import Source, get_task
@@ -60,7 +61,7 @@ for name, arm in ARMS.items():
     # Rows: the intervention (here none) changes the traces; prompt and completion become one training row.
     changed = [] if arm.tune == "none" else intervene(arm.tune, task, by_id, accepted, SEED)
     shown = {trace.problem_id: trace for trace in changed}
-    rows = examples_for(task, name, arm, PROMPT, train, shown, STUDENT.system, "plain")
+    rows = examples_for(PromptSpec(task, arm, PROMPT, STUDENT.system, "plain"), name, train, shown)
     print(f"{name}: {len(rows)} rows; the first completion:\n{rows[0].completion}\n")
 
     # Training: one LoRA adapter. A folder that exists is taken as it is.

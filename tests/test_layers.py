@@ -19,8 +19,8 @@ LAYERS: dict[str, int] = {
     name: number
     for number, names in enumerate(
         [
-            "errors dotted records shown",
-            "files stats chat waiting events",
+            "errors plugins records output",
+            "files stats chat spinner events",
             "recipes answers compute",
             "arithmetic",
             "tasks",
@@ -54,7 +54,7 @@ HEAVY: dict[str, dict[str, str]] = {
         "engines.processor": "measures a layer, inside the function",
         "engines.dtypes": "asks which accelerators there are, inside the function",
         "engines.gpus": "asks which GPUs there are, inside the function",
-        "pipeline.in_process": "names the GPU in the manifest, inside the function",
+        "pipeline.worker": "names the GPU in the manifest, inside the function",
         "tools.export": "merges adapters",
         "tools.doctor": "asks which GPUs there are",
     },

@@ -9,8 +9,8 @@ import yaml
 
 from tests import tiny
 from tracedistill import pipeline
+from tracedistill.pipeline.execution import make_nodes
 from tracedistill.pipeline.graph import upstream
-from tracedistill.pipeline.making import make_nodes
 from tracedistill.pipeline.nodes import Graph
 from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.study_run import StudyRun
@@ -46,7 +46,7 @@ def recipe_of(place: Path, model: Path, **changes: Any) -> Path:
 def tune(recipe: Path | pipeline.LoadedStudy, **settings: Any) -> pipeline.LoadedStudy:
     """Make everything up to training, and random adapters in training's place; `settings` are LoRA's."""
     loaded = pipeline.load(recipe) if isinstance(recipe, Path) else recipe
-    work = StudyRun(loaded.study, loaded.recipe, Screen(quiet=True))
+    work = StudyRun(loaded, Screen(quiet=True))
     work.run.claim()
     work.settle()
     nodes = Graph(work).nodes()

@@ -1,4 +1,4 @@
-"""tracedistill: distil a teacher's decomposition traces into a small student, and measure what the trace was worth.
+"""tracedistill: distil a teacher's reasoning traces into a small student, and measure what the traces were worth.
 
     import tracedistill
 
@@ -6,7 +6,7 @@
     tracedistill.run(study)                    # every stage; or stage="validate"
     tracedistill.report_of(study).arms      # the table
 
-`grade` judges anyone's outputs without a study; `import_outputs` makes them an arm of a run folder.
+`grade` judges any model's outputs without a study; `import_outputs` adds them to a run folder as an arm.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MODULES = {"grade": "tracedistill.tools.grade", "import_outputs": "tracedistill
 
 
 def __getattr__(name: str) -> Any:
-    """Load what is asked for when it is asked for: `import tracedistill` alone costs nothing."""
+    """Import a name of the API on first use, so that `import tracedistill` alone loads nothing."""
     if name not in __all__:
         raise AttributeError(f"module 'tracedistill' has no attribute '{name}'")
     return getattr(importlib.import_module(_MODULES.get(name, "tracedistill.pipeline")), name)

@@ -1,8 +1,8 @@
-r"""How a launched process tells the one that launched it how far it is: lines of its output that no text can imitate.
+r"""Progress events from a launched process to its parent, as lines of its output that no other text can imitate.
 
     \x1e{"label": "correct-trace", "done": 12, "total": 72, "note": "loss 1.234"}
 
-What people and models write goes through `shown.say`, which lets no such character pass.
+All other text goes through `output.say`, which escapes the first character.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import os
 from dataclasses import asdict, dataclass
 
-from tracedistill.shown import tell_process
+from tracedistill.output import send_to_parent
 
 LISTENING = "TRACEDISTILL_EVENTS"
 """Set for launched processes whose parent shows their progress: LIVE or LINES."""
@@ -22,39 +22,39 @@ _MARK = "\x1e"
 
 @dataclass(frozen=True, slots=True)
 class ProgressEvent:
-    """How far a process is."""
+    """Progress of a process."""
 
     label: str = ""
     """Label of the current work; empty if there is none."""
     done: int = 0
-    """Of the label's work."""
+    """Amount of that work done."""
     total: int | None = None
-    """Of how much; None: not known."""
+    """Total amount; None: unknown."""
     note: str = ""
     """Figures beside it, such as the loss."""
     begun: str = ""
-    """The piece of the study that begins here."""
+    """Node of the study that begins."""
     ended: str = ""
-    """The piece that is complete."""
+    """Node that is complete."""
 
 
-def listening() -> bool:
-    """Tell whether the parent of this process shows its progress."""
+def parent_listens() -> bool:
+    """Return whether the parent of this process shows its progress."""
     return os.environ.get(LISTENING) in (LIVE, LINES)
 
 
 def live() -> bool:
-    """Tell whether the parent shows it in moving lines, which leave no lines of this process to be read."""
+    """Return whether the parent shows it in live lines, which this process must not print between."""
     return os.environ.get(LISTENING) == LIVE
 
 
-def tell(event: ProgressEvent) -> None:
-    """Write an event for the parent."""
-    tell_process(f"{_MARK}{json.dumps(asdict(event))}")
+def send(event: ProgressEvent) -> None:
+    """Send an event to the parent."""
+    send_to_parent(f"{_MARK}{json.dumps(asdict(event))}")
 
 
-def read(line: str) -> ProgressEvent | None:
-    """Return the event of a line; None for a line that is for people."""
+def parse(line: str) -> ProgressEvent | None:
+    """Return the event in a line of output; None if the line is ordinary text."""
     if not line.startswith(_MARK):
         return None
     try:

@@ -1,4 +1,4 @@
-"""Records to and from JSON Lines, content ids, hashes and manifests; every file appears whole or not at all."""
+"""Read and write records as JSON Lines, atomically; content ids, hashes, locks."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ import hashlib
 import itertools
 import json
 import os
-import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Generic, TypeVar, get_args, get_origin
+from typing import Any, Generic, TypeVar
+
+import msgspec
 
 from tracedistill.errors import InputError
 
 T = TypeVar("T")
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG)
-"""Errors of a failed write; other OSErrors come from the maker of the records (a lost connection, say)."""
+"""Errors of a failed write. Other OSErrors come from what makes the records, such as a lost connection."""
 
 
 # ---- records as JSON
@@ -65,42 +66,16 @@ def _is_default(field: dataclasses.Field[Any], value: Any) -> bool:
 
 
 def from_json(cls: type[T], value: Mapping[str, Any]) -> T:
-    """Build a record of this class. Raises KeyError or TypeError if the value does not fit."""
-    return typing.cast(T, _reader(typing.cast(Any, cls))(value))
+    """Build a record of this class. Raises ValueError if the value does not fit or has an unknown key."""
+    unknown = value.keys() - _field_names(typing.cast(Any, cls))
+    if unknown:
+        raise ValueError(f"unknown key '{min(unknown)}'")
+    return msgspec.convert(value, cls)
 
 
 @functools.cache
-def _reader(kind: Any) -> Callable[[Any], Any]:
-    """Return a function that turns JSON values into values of this type (dataclasses, tuples, mappings, optionals)."""
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        hints = typing.get_type_hints(kind)
-        readers = {field.name: _reader(hints[field.name]) for field in dataclasses.fields(kind)}
-
-        def read_record(value: Mapping[str, Any]) -> Any:
-            return kind(**{key: readers[key](item) for key, item in value.items()})
-
-        return read_record
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin is tuple:
-        if len(arguments) == 2 and arguments[1] is Ellipsis:
-            one = _reader(arguments[0])
-            return lambda value: tuple(one(item) for item in _of(list, value))
-        each = [_reader(argument) for argument in arguments]
-        return lambda value: tuple(read(item) for read, item in zip(each, value, strict=True))
-    if origin in (typing.Union, types.UnionType):
-        inner = [argument for argument in arguments if argument is not type(None)]
-        only = _reader(inner[0]) if len(inner) == 1 else None
-        return lambda value: value if value is None or only is None else only(value)
-    if kind in (str, int, bool):
-        return lambda value: _of(kind, value)
-    return lambda value: value
-
-
-def _of(kind: type[T], value: Any) -> T:
-    """Return the value if it has this type: a string is not a list of its letters."""
-    if not isinstance(value, kind):
-        raise TypeError(f"must be {kind.__name__}, got {value!r}"[:200])
-    return value
+def _field_names(kind: Any) -> frozenset[str]:
+    return frozenset(field.name for field in dataclasses.fields(kind))
 
 
 def content_id(*parts: Any) -> str:
@@ -109,7 +84,7 @@ def content_id(*parts: Any) -> str:
 
 
 class ListId:
-    """`content_id` of a list of strings that is never held whole: the strings are added one by one."""
+    """The `content_id` of a list of strings that are added one by one, so that the list need not be in memory."""
 
     def __init__(self) -> None:
         self._digest, self.n = hashlib.sha256(b"[["), 0
@@ -120,7 +95,7 @@ class ListId:
         self.n += 1
 
     def id(self) -> str:
-        """Return the content id of what was added so far."""
+        """Return the content id of the strings added so far."""
         whole = self._digest.copy()
         whole.update(b"]]")
         return whole.hexdigest()[:16]
@@ -156,14 +131,11 @@ def dumps(record: Any, indent: int | None = None) -> str:
 
 
 def read_jsonl(path: Path, cls: type[T], *, skip: int = 0, start: int = 0, count: int | None = None) -> Iterator[T]:
-    """Yield records of one class after the first `skip`. Raises InputError naming file and line if one does not fit.
-
-    Raises InputError, which names file and line, for what does not fit.
-    """
+    """Yield records of one class after the first `skip`. Raises InputError naming file and line if one does not fit."""
     for number, value in read_lines(path, skip=skip, start=start, count=count):
         try:
             yield from_json(cls, value)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except ValueError as error:
             raise InputError(
                 f"{path}, line {number}: not a {cls.__name__} ({error}); delete the file to make it again"
             ) from error
@@ -178,11 +150,9 @@ class Records(Generic[T]):
     """The records of a file, read again on each iteration, one in memory at a time."""
 
     path: Path
-    """A file of JSON Lines."""
     kind: type[T]
-    """The class of its records."""
     keep: Callable[[T], bool] = _any
-    """Which of them are meant."""
+    """Which of them to yield."""
 
     def __iter__(self) -> Iterator[T]:
         return filter(self.keep, read_jsonl(self.path, self.kind))
@@ -193,8 +163,7 @@ def read_lines(
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (line number, JSON object) pairs after the first `skip` lines. Raises InputError naming file and line.
 
-    `start`: the byte at which the first line to be read begins, where that is known; it spares going there line by
-    line. Raises InputError, which names file and line, for what is no JSON object.
+    `start`: byte offset of the first line to read, if known, which saves reading the lines before it.
     """
     try:
         with path.open("rb") as stream:
@@ -220,11 +189,11 @@ def read_lines(
 
 
 class atomic:  # noqa: N801 - reads as a verb where it is used
-    """`with atomic(path) as stream`: the file appears under its name only once it is whole and on disk."""
+    """`with atomic(path) as stream`: the file gets its name only when it is complete and on disk."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        # one name for all tries: the next one replaces what a killed one has left
+        # the same name each time, so that the next attempt replaces what a killed process left
         self.partial = path.with_name(f".{path.name}.partial")
 
     def __enter__(self) -> typing.TextIO:
@@ -254,7 +223,7 @@ class atomic:  # noqa: N801 - reads as a verb where it is used
 
 @contextlib.contextmanager
 def locked(path: Path, busy: str = "", on_wait: Callable[[], object] | None = None) -> Iterator[None]:
-    """Hold a lock file; the system lets go of a killed process's lock.
+    """Hold a lock file. The system releases the lock of a killed process.
 
     If another process holds it: call `on_wait` and wait or, without one, raise InputError with the text `busy`.
     """
@@ -279,9 +248,9 @@ def locked(path: Path, busy: str = "", on_wait: Callable[[], object] | None = No
 
 
 def unlinked(path: Path) -> Path:
-    """Return the path of a file to write, after removing a symbolic link that stands there.
+    """Return the path of a file to write, after removing a symbolic link of that name.
 
-    A run folder may come from somebody else: a link in it must not lead what is written to a file elsewhere.
+    A run folder may come from another user; a link in it must not redirect writes to a file elsewhere.
     """
     if path.is_symlink():
         path.unlink()
@@ -289,9 +258,9 @@ def unlinked(path: Path) -> Path:
 
 
 def check_output(out: Path, *inputs: Path) -> None:
-    """Raise InputError if a file to write is one of the files that are read: it would be overwritten."""
-    for each in inputs:
-        if out.resolve() == each.resolve() or (out.exists() and each.exists() and out.samefile(each)):
+    """Raise InputError if the output file is one of the input files."""
+    for source in inputs:
+        if out.resolve() == source.resolve() or (out.exists() and source.exists() and out.samefile(source)):
             raise InputError(f"{out}: is an input file, and writing would replace it; choose another name")
 
 
@@ -307,7 +276,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 class Document(dict[str, Any]):
-    """A JSON object out of a file; a key that it lacks is an InputError that names the file."""
+    """A JSON object from a file. Looking up a missing key raises InputError that names the file."""
 
     def __init__(self, path: Path, values: Mapping[str, Any]) -> None:
         super().__init__(values)
@@ -317,15 +286,17 @@ class Document(dict[str, Any]):
         raise InputError(f"{self.path}: has no '{key}', so this version did not write it; delete the file")
 
     def part(self, key: str) -> dict[str, Any]:
-        """Return the object at a key. Raises InputError if it is missing or no object."""
+        """Return the object at a key. Raises InputError if it is missing or not an object."""
         value = self[key]
         if not isinstance(value, dict):
-            raise InputError(f"{self.path}: '{key}' is no object, so this version did not write it; delete the file")
+            raise InputError(
+                f"{self.path}: '{key}' is not an object, so this version did not write it; delete the file"
+            )
         return value
 
 
 def read_json(path: Path) -> Document:
-    """Read a JSON object. Raises InputError, which names the file, if there is none or it lacks a key asked for."""
+    """Read a JSON object. Raises InputError that names the file if it cannot be read."""
     value = read_value(path)
     if not isinstance(value, dict):
         raise InputError(f"{path}: not a JSON object, so this version did not write it; delete it to make it again")
@@ -333,7 +304,7 @@ def read_json(path: Path) -> Document:
 
 
 def read_value(path: Path) -> Any:
-    """Read a JSON value. Raises InputError, which names the file, if it cannot be read."""
+    """Read a JSON value. Raises InputError that names the file if it cannot be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

@@ -7,25 +7,25 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 AnswerOutcome = Literal["correct", "incorrect", "missing", "ungradable"]
-"""missing: no answer was found in the text; ungradable: the gold cannot be judged, or judging ran out of time."""
+"""missing: the text contains no answer; ungradable: the gold cannot be judged, or judging timed out."""
 
 TraceOutcome = Literal["correct", "incorrect", "unparsed", "none", "not judged"]
-"""unparsed: there is a trace, but its steps cannot be read; none: the text holds no trace at all; not judged: there is
-one, and no rule of the task says what a right one would be."""
+"""unparsed: the trace's steps cannot be parsed; none: the text contains no trace; not judged: the task has no rule for
+what a right trace is."""
 
 VerdictOutcome = Literal["correct", "incorrect", "missing", "ungradable", "unparsed", "none", "undecided", "not judged"]
 """One of AnswerOutcome for answers, TraceOutcome for traces; plans may be undecided."""
 
 StepOutcome = Literal["correct", "incorrect", "undecided"]
-"""undecided: rules cannot tell; a model or a person may."""
+"""undecided: the rules cannot decide; a model or a person may."""
 
 StepKind = Literal["class", "retrieval", "calculation", "plan", "text"]
-"""class: names a type or relation; retrieval: cites facts; calculation: holds an equation;
+"""class: names a type or relation; retrieval: cites facts; calculation: contains an equation;
 plan: says what to do without doing it; text: anything else."""
 
 
 def node_name(kind: str, of: str = "") -> str:
-    """Name one node of a run: `train:correct.seed1`, or `problems`, which belongs to the whole study."""
+    """Return a node's name: `train:correct.seed1`, or `problems`, which belongs to the whole study."""
     return f"{kind}:{of}" if of else kind
 
 
@@ -40,15 +40,14 @@ class Step:
     """One step of a trace."""
 
     kind: StepKind
-    """Kind of the step."""
     text: str
-    """The step as it was read: without list marks, white space as single spaces."""
+    """The step as parsed: without list marks, white space as single spaces."""
     value: str | None = None
     """The class named (kind class) or the result reached (kind calculation)."""
     facts: tuple[str, ...] = ()
     """The facts cited, as written (kind retrieval)."""
     spans: tuple[tuple[int, int], ...] = field(default=(), compare=False)
-    """Places of the step in its trace's text: (start, end) of the pieces that were read; empty if unknown."""
+    """Positions of the step in its trace's text: (start, end) of each piece; empty if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,7 @@ class Problem:
     """One problem with its gold. `blind()` is what a teacher or student may see."""
 
     problem_id: str
-    """Stable and unique over all splits of a task; everything is joined by it."""
+    """Stable and unique over all splits of a task; all records are joined by it."""
     task: str
     """Name of the task in `tracedistill.tasks.TASKS`, or a dotted path."""
     split: str
@@ -64,19 +63,19 @@ class Problem:
     question: str
     """The question, without its context."""
     answers: tuple[str, ...] = ()
-    """Gold. One string; or a set that is wanted whole, or alternatives of which any will do: the task says which."""
+    """Gold answers. Several are a set that is required as a whole, or alternatives; the task says which."""
     context: tuple[str, ...] = ()
     """Facts, story lines or passages in their order."""
     choices: tuple[tuple[str, str], ...] = ()
     """(letter, text) of a multiple-choice question."""
     category: str = ""
-    """Question type or relation class: the gold class if traces have a class step, else a stratum for tables."""
+    """Question type or relation class. The gold class if traces have a class step, else a stratum for tables."""
     gold_steps: tuple[Step, ...] = ()
-    """The gold trace, where the source has one."""
+    """The gold trace, if the source has one."""
     gold_text: str = ""
-    """The gold trace as the source writes it; empty if it is known by its steps alone."""
+    """The gold trace as the source writes it; empty if only its steps are known."""
     difficulty: int | None = None
-    """Number of gold steps or the source's own level; the stratum that controls for difficulty."""
+    """Number of gold steps, or the level given by the source; used to stratify by difficulty."""
     meta: Mapping[str, Any] = field(default_factory=dict)
     """JSON values of the source that the task's own judges need."""
 
@@ -87,26 +86,25 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """A decomposition of one problem by one maker."""
+    """A reasoning trace for one problem, written by one maker."""
 
     trace_id: str
-    """Content id (`store.content_id`) of maker, problem, sample and text."""
+    """Content id (`files.content_id`) of maker, problem, sample and text."""
     problem_id: str
-    """The problem decomposed."""
     teacher: str
     """Name of the teacher in the recipe, or of the intervention's source."""
     steps: tuple[Step, ...]
-    """A reading of the text, for judges, interventions and reviewers; empty if the text could not be read."""
+    """The text parsed into steps, for judges, interventions and reviewers; empty if it cannot be parsed."""
     text: str
     """The text as its maker wrote it, character for character, which a student is shown or trained on."""
     answer: str | None = None
     """The answer that the maker stated, kept apart from the steps; None for a plan."""
     oracle: bool = False
-    """True where the maker saw the gold."""
+    """Whether the maker saw the gold."""
     intervention: str = "correct"
     """Name in `interventions.INTERVENTIONS`; `correct` is the trace as its maker wrote it."""
     parent_id: str | None = None
-    """trace_id of the trace that this one was made from."""
+    """trace_id of the trace that an intervention made this one from."""
     sample: int = 0
     """Index among several samples of one teacher for one problem."""
     meta: Mapping[str, Any] = field(default_factory=dict)
@@ -120,7 +118,6 @@ class StepVerdict:
     index: int
     """Position in the trace, from 0."""
     kind: StepKind
-    """Kind of the step judged."""
     outcome: StepOutcome
     """Verdict on this step alone."""
     reason: str = ""
@@ -167,9 +164,7 @@ class Message:
     """One chat message."""
 
     role: Literal["system", "user", "assistant"]
-    """Who speaks."""
     content: str
-    """Text of the message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,30 +192,28 @@ class Attempt:
     attempt_id: str
     """`<arm>/<problem_id>/<sample>` (with `.seed<k>` after the arm for further seeds): unique in a run."""
     problem_id: str
-    """The problem attempted."""
     arm: str
-    """The arm of the study."""
     student: str
     """Name of the student in the recipe."""
     text: str
     """The raw generation, special tokens removed."""
     finish: Literal["stop", "length", "error", "too-long", "no-plan"]
     """stop: ended by itself; length: cut off at max_tokens; too-long: the prompt exceeds the context window;
-    no-plan: the arm shows a plan or forces a trace and there was none, so that nothing was asked."""
+    no-plan: a required plan or prefilled trace is missing, so the student was not prompted."""
     tokens_in: int
     """Prompt tokens."""
     tokens_out: int
     """Generated tokens, the end token included."""
     seconds: float
-    """The batch's wall seconds divided by its rows."""
+    """Wall time of the batch divided by its rows."""
     sample: int = 0
     """Index among several samples (and plans) of a problem."""
     seed: int = 0
-    """Which of the adapter's seeds, from 0."""
+    """Index of the adapter's seed, from 0."""
     trace_id: str | None = None
     """The plan or trace shown in the prompt or prefilled, if any."""
     error: str = ""
-    """Why a call to an endpoint brought no answer, in the server's words; empty for a refusal by the model."""
+    """The server's message if a call to an endpoint failed; empty for a refusal by the model."""
 
     @property
     def cut_off(self) -> bool:
@@ -230,21 +223,17 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """An attempt judged: answer and trace apart."""
+    """A judged attempt, with separate verdicts on answer and trace."""
 
     attempt_id: str
-    """The attempt judged."""
     problem_id: str
-    """Its problem."""
     arm: str
-    """Its arm."""
     answers: AnswerVerdicts
-    """The readings of the answer."""
     trace: Verdict
-    """Verdict on the student's own trace; outcome `none` if it wrote none."""
+    """Verdict on the student's trace; outcome `none` if it wrote none."""
     cut_off: bool
     """Whether the generation was cut off."""
     answer_in_trace: bool | None = None
-    """Whether the cited facts contain the gold answer verbatim (copying); None without a trace."""
+    """Whether the cited facts contain the gold answer verbatim; None without a trace."""
     follows: bool | None = None
-    """Whether the answer is the one a forced trace implies; None without one, or if that is undetermined."""
+    """Whether the answer is the one that a prefilled trace implies; None if there is none or it implies none."""

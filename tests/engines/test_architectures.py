@@ -113,11 +113,11 @@ def test_the_shipped_gemma_recipe_gives_equal_texts_batched_and_alone(window: in
                "students.gemma-3-270m.quantization=none", "students.gemma-3-270m.dtype=float32",
                "arms.standard.prompt=few-shot", "arms.standard.shots=20", f"run_dir={tmp_path / 'run'}"]  # fmt: skip
     loaded = pipeline.load(ROOT / "recipes" / "interpretable-babi" / "study.yaml", changes)
-    work = StudyRun(loaded.study, loaded.recipe, Screen(quiet=True))
+    work = StudyRun(loaded, Screen(quiet=True))
     work.run.claim()
     pipeline.run(loaded, "problems", quiet=True)
     (arm,) = [name for name in loaded.study.arms if name.startswith("standard")]
-    requests = Evaluation(work).asked(arm, work.problems("test")).requests
+    requests = Evaluation(work).requests_of(arm, work.problems("test")).requests
     engine: Any = LocalEngine.load(str(folder), "float32", format=loaded.study.format)
     alone = {request.request_id: run(engine, [request])[request.request_id] for request in requests}
     engine.prepare(requests)

@@ -18,6 +18,7 @@ from tracedistill.cli import main
 from tracedistill.engines import dtypes, processor
 from tracedistill.engines.dtypes import choose, settled, slowness
 from tracedistill.engines.processor import DTYPES, Measurement, Speed, measure_anew, measured, this_processor
+from tracedistill.pipeline import worker
 from tracedistill.pipeline.graph import LOCK_HELD, Node
 from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.study_run import StudyRun
@@ -215,7 +216,7 @@ def test_a_run_folder_keeps_what_it_began_with(
     recipe, folder = study(), tmp_path / "run"
     on(monkeypatch, WITH)
     begun = pipeline.load(recipe)
-    work = StudyRun(begun.study, begun.recipe, Screen())
+    work = StudyRun(begun, Screen())
     work.run.claim()
     work.settle()
     assert re.search(r"tiny: dtype auto is bfloat16: \d\.\d times float32 here", capsys.readouterr().out)
@@ -270,7 +271,7 @@ def test_a_teacher_that_runs_here_keeps_its_dtype_too(
     study: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded = pipeline.load(study())
-    work = StudyRun(loaded.study, loaded.recipe, Screen(quiet=True))
+    work = StudyRun(loaded, Screen(quiet=True))
     work.run.claim()
     for found in (WITHOUT, WITH):
         on(monkeypatch, found)
@@ -292,9 +293,9 @@ def test_the_whole_pipeline_in_either_dtype(
 
     def launch(workshop: StudyRun, module: str, nodes: Sequence[Node]) -> list[str]:
         monkeypatch.setenv(LOCK_HELD, str(workshop.run.folder.resolve()))
-        return pipeline.train_in_this_process(loaded, [], main_process=True, barrier=lambda: None)
+        return worker.train(loaded, [], (0, 1), lambda: None)
 
-    monkeypatch.setattr("tracedistill.pipeline.making.launch_nodes", launch)
+    monkeypatch.setattr("tracedistill.pipeline.execution.launch_nodes", launch)
     students = {"tiny": {"model": str(model), "dtype": dtype}}
     training = {"lora_r": 4, "max_length": 512, "batch_size": 4, "learning_rate": 1e-2}
     arms = {"standard": {}, "answer-only": {"tune": "none"}, "correct": {"tune": "correct"}}

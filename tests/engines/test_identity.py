@@ -221,7 +221,7 @@ def test_a_study_keeps_the_commit_that_it_began_with(hub: dict[str, str], tmp_pa
     # the branch moves on: this study does not
     (tmp_path / "hub" / "models--some--student" / "refs" / "main").write_text(hub["v1"])
     loaded = pipeline.load(recipe)
-    work = StudyRun(loaded.study, loaded.recipe, Screen(quiet=True))
+    work = StudyRun(loaded, Screen(quiet=True))
     assert work.study.students["tiny"].revision == hub["main"]
     assert {kind for kind, _ in states(loaded).values()} == {"complete"}
     assert pipeline.run(loaded, quiet=True) == []

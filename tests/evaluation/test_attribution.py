@@ -21,7 +21,7 @@ from tracedistill.evaluation.attribution import (
     Attributed,
     Case,
     Label,
-    Trial,
+    PlanSamples,
     adherence,
     attribute,
     failures_to_read,
@@ -44,8 +44,8 @@ INCORRECT = Verdict(
 SUSPECT = Verdict("undecided", steps=(StepVerdict(2, "plan", "undecided", "like gold", {"other_operand": 1.0}),))
 
 
-def trial(plan: Count, gold: Count, verdict: Verdict = UNDECIDED, again: Count | None = None) -> Trial:
-    return Trial("p", plan, gold, again, verdict)
+def trial(plan: Count, gold: Count, verdict: Verdict = UNDECIDED, again: Count | None = None) -> PlanSamples:
+    return PlanSamples("p", plan, gold, again, verdict)
 
 
 # ---- the rules
@@ -282,7 +282,7 @@ def attributed(how: str | None, slips: float, k: int = 5, again: str | None = No
         plan = one.plan if how is None else with_wrong_operand(one, how)
         repeat = {None: None, "repeats": plan, "recovers": one.plan}[again]
         yield attribute(
-            Trial(
+            PlanSamples(
                 one.problem.problem_id,
                 successes(one, plan, slips, k, "plan"),
                 successes(one, one.plan, slips, k, "gold"),
@@ -347,7 +347,7 @@ def test_a_lucky_student_is_solved_with_the_verdict_beside_it() -> None:
     for one in planned()[:20]:
         wrong = with_wrong_operand(one, "from nowhere")
         count = successes(one, one.plan, 0.0, 5, "lucky")
-        found = attribute(Trial("p", count, count, None, TASK.judge_plan(one.problem, make_steps(wrong))))
+        found = attribute(PlanSamples("p", count, count, None, TASK.judge_plan(one.problem, make_steps(wrong))))
         assert (found.label, found.outcome, found.failed) == ("solved", "incorrect", False)
         assert found.first_wrong_step == 1
 

@@ -12,9 +12,10 @@ import pytest
 from tracedistill.engines import Generation, Request
 from tracedistill.errors import InputError
 from tracedistill.evaluation.batches import ArmRun, attempt_batches, merged_attempts
-from tracedistill.evaluation.requests import ArmRequests, PromptSpec, requests_for
+from tracedistill.evaluation.requests import ArmRequests, requests_for
 from tracedistill.recipes import Arm
 from tracedistill.records import Problem, Step, Trace
+from tracedistill.sft.messages import PromptSpec
 from tracedistill.tasks import get_task
 
 TASK = get_task("babi")

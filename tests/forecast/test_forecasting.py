@@ -155,7 +155,7 @@ def test_rows_are_foreseen_as_they_will_be_assembled(study_file: StudyFile) -> N
     """Two targets are two rows, a mix is rows of each of its arms: before the assembly as behind it."""
     loaded = pipeline.load(study_file(students={"any": LLAMA}, arms=TUNED, comparisons=[]))
     pipeline.run(loaded, "validate", quiet=True)
-    work = StudyRun(loaded.study, loaded.recipe, Screen(quiet=True))
+    work = StudyRun(loaded, Screen(quiet=True))
     complete = {"problems", "validate:rules"}
     foreseen = {name: foreseen_rows(work, complete, name, work.problems("train")) for name in loaded.study.tuned_arms()}
     pipeline.run(loaded, "assemble", quiet=True)

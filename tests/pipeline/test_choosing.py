@@ -142,7 +142,7 @@ def test_a_study_that_chooses_on_test_problems_keeps_its_pieces(tmp_path: Path) 
     for choose_on in (0, 6):
         path = study_at(tmp_path, evaluation={"batch_size": 4, "choose_on": choose_on})
         loaded = pipeline.load(path)
-        work = StudyRun(loaded.study, loaded.recipe, Screen(quiet=True))
+        work = StudyRun(loaded, Screen(quiet=True))
         names[choose_on] = {node.name: node.params for node in Graph(work).nodes() if node.kind != "report"}
     assert all(names[6][name] == params for name, params in names[0].items() if name != "teach:rules")
     added = {name for name in names[6] if name not in names[0]}

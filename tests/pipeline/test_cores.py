@@ -110,7 +110,7 @@ def test_two_drivers_of_one_run_folder(study_file: StudyFile) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("cores=0", "cores: must be at least 1; leave it out for all cores"),
+        ("cores=0", "cores: must be at least 1, got 0"),
         ("cores=two", "cores: must be a whole number"),
         ("compute=spark", "compute: must be local, ray or ray:HOST:PORT, not 'spark'"),
         ("compute=local:4", "compute: must be local, ray or ray:HOST:PORT, not 'local:4'"),

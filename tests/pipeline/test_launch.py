@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from tracedistill import pipeline
-from tracedistill.dotted import import_object
 from tracedistill.errors import InputError
 from tracedistill.pipeline import launch
+from tracedistill.plugins import import_object
 from tracedistill.tasks import get_task
 
 StudyFile = Callable[..., Path]

@@ -18,7 +18,7 @@ from tests.conftest import ROOT
 from tests.tuned_study import recipe_of
 from tracedistill import pipeline
 from tracedistill.errors import InputError
-from tracedistill.pipeline import machines
+from tracedistill.pipeline import machines, worker
 from tracedistill.pipeline.hardware import launcher_flags, training_hardware
 from tracedistill.recipes import Study
 
@@ -58,10 +58,10 @@ def test_one_machine_is_told_nothing(tmp_path: Path) -> None:
     [
         ({"num_machines": 2}, CONFIG, "must know the address of machine 0"),
         (TWO | {"machine_rank": 2}, CONFIG, "must be from 0 to 1, one for each machine"),
-        (TWO | {"machine_rank": -1}, CONFIG, "must be from 0 to 1"),
+        (TWO | {"machine_rank": -1}, CONFIG, "must be at least 0"),
         (TWO | {"num_processes": 3}, CONFIG, "must be a multiple of the 2 machines"),
         (TWO | {"num_processes": 0}, CONFIG, "must be at least 1"),
-        (TWO | {"main_process_port": 70000}, CONFIG, "must be a port"),
+        (TWO | {"main_process_port": 70000}, CONFIG, "must be at most 65535"),
         (TWO, "auto", "name one for several machines: ddp_multi"),
         ({"num_machine": 2}, CONFIG, "num_machines"),
     ],
@@ -89,7 +89,7 @@ def test_another_machine_waits_for_what_adapters_are_made_of(
         looks.append((first.study.folder / "study.json").exists())
         stage = next(steps)
         if stage == "train":  # the piece that stands for the preflight
-            work, node = machines.StudyRun(first.study, first.recipe, machines.Screen(quiet=True)), None
+            work, node = machines.StudyRun(first, machines.Screen(quiet=True)), None
             _, node = machines.before_training(work)
             assert node is not None
             assert node.kind == "preflight"
@@ -117,15 +117,15 @@ def test_a_collective_waits_for_nothing_that_is_not_made(tmp_path: Path, monkeyp
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
     scripted = {"tiny": {"model": "scripted:tests.scripts:solver"}}
     loaded = pipeline.load(recipe_of(tmp_path, Path("model"), students=scripted))
-    for main_process in (True, False):
+    for rank in (0, 1):
         with pytest.raises(InputError, match=r"problems is not complete, and several machines would wait.*every"):
-            pipeline.train_in_this_process(loaded, [], main_process=main_process, barrier=pytest.fail)
+            worker.train(loaded, [], (rank, 2), pytest.fail)
 
 
 def test_the_launcher_makes_nothing_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tracedistill.pipeline.graph import _asked  # what a manifest's settings are compared by
+    from tracedistill.pipeline.graph import _compared  # what a manifest's settings are compared by
 
-    assert _asked({"training": {"launcher": TWO, "epochs": 1}}) == {"training": {"epochs": 1}}
+    assert _compared({"training": {"launcher": TWO, "epochs": 1}}) == {"training": {"epochs": 1}}
 
 
 @pytest.mark.slow

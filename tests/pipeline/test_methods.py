@@ -101,7 +101,7 @@ def test_a_problem_is_no_example_for_itself(tmp_path: Path) -> None:
 
 
 def test_what_an_adapter_depends_on(assembled: pipeline.LoadedStudy) -> None:
-    work = StudyRun(assembled.study, assembled.recipe, Screen(quiet=True), assembled.overrides)
+    work = StudyRun(assembled, Screen(quiet=True))
     nodes = {node.name: node for node in Graph(work).nodes()}
     assert "adapters/sft" in nodes["train:grpo"].inputs
     assert "sft/distilled.context.jsonl" in nodes["train:distilled"].inputs
@@ -110,7 +110,7 @@ def test_what_an_adapter_depends_on(assembled: pipeline.LoadedStudy) -> None:
     assert names.index("train:sft") < names.index("train:grpo")
     assert "arm" not in nodes["train:sft"].params
     changed = pipeline.load(assembled.recipe, ["arms.grpo.reward=answer", "arms.distilled.beta=0"])
-    other = {node.name: node for node in Graph(StudyRun(changed.study, changed.recipe, Screen(quiet=True), ())).nodes()}
+    other = {node.name: node for node in Graph(StudyRun(changed, Screen(quiet=True))).nodes()}
     assert other["train:sft"].params == nodes["train:sft"].params
     assert other["train:grpo"].params != nodes["train:grpo"].params
     assert other["generate:grpo"].params == nodes["generate:grpo"].params  # attempts depend on the adapter's files

@@ -329,7 +329,7 @@ def test_what_is_refused(study_file: StudyFile, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none of the \d+ answers belongs to a request .* have changed"):
         take_answers(other, answered(files, "big", "little"), quiet=True)
     here = pipeline.load(study_file())
-    with pytest.raises(InputError, match="no model of this study is asked elsewhere"):
+    with pytest.raises(InputError, match="no model of this study runs elsewhere"):
         write_requests(here, tmp_path / "none", 1, quiet=True)
 
 

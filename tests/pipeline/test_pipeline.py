@@ -17,6 +17,7 @@ from tests.conftest import ROOT
 from tracedistill import pipeline
 from tracedistill.errors import InputError
 from tracedistill.files import file_hash
+from tracedistill.pipeline import worker
 
 StudyFile = Callable[..., Path]
 
@@ -221,7 +222,7 @@ def test_hostile_text_is_shown_as_text(study_file: StudyFile) -> None:
 def test_unknown_tuned_arm(study_file: StudyFile) -> None:
     loaded = pipeline.load(study_file())
     with pytest.raises(InputError, match="no such tuned arm"):
-        pipeline.train_in_this_process(loaded, ["standard"], main_process=True, barrier=lambda: None)
+        worker.train(loaded, ["standard"], (0, 1), lambda: None)
 
 
 def test_scripted_student_cannot_be_tuned(study_file: StudyFile) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from tracedistill import events, shown, waiting
+from tracedistill import events, output, spinner
 from tracedistill.events import ProgressEvent
-from tracedistill.pipeline import launch, overall
-from tracedistill.pipeline.overall import Current, Overall
+from tracedistill.pipeline import launch, progress
+from tracedistill.pipeline.progress import CurrentWork, StudyProgress
 from tracedistill.pipeline.screen import Screen
 from tracedistill.training.callbacks import ProgressCallback
 
@@ -22,18 +22,18 @@ from tracedistill.training.callbacks import ProgressCallback
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time, which a test sets."""
     now = [1000.0]
-    monkeypatch.setattr(overall.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     return now
 
 
-def drawn(state: Overall) -> str:
-    out = shown.console(file=io.StringIO(), width=120)
+def drawn(state: StudyProgress) -> str:
+    out = output.console(file=io.StringIO(), width=120)
     out.print(state.rendered())
     return str(out.file.getvalue())  # type: ignore[attr-defined]
 
 
 def test_the_time_left_is_a_forecast_corrected_by_what_was_seen(clock: list[float]) -> None:
-    state = Overall(shown.console(file=io.StringIO()))
+    state = StudyProgress(output.console(file=io.StringIO()))
     state.plan(["assemble", "train:a", "train:b", "report"])
     assert state.left() is None  # nothing is known of what takes long
     assert "left" not in state.line()
@@ -54,7 +54,7 @@ def test_the_time_left_is_a_forecast_corrected_by_what_was_seen(clock: list[floa
 
 
 def test_both_lines_are_drawn_and_names_cannot_be_markup(clock: list[float]) -> None:
-    state = Overall(shown.console(file=io.StringIO()))
+    state = StudyProgress(output.console(file=io.StringIO()))
     state.plan(["train:[red]a", "report"])
     state.begin("train:[red]a")
     state.work("[red]a\x1b[31m", 12, 72, "loss 1.2")
@@ -68,11 +68,11 @@ def test_both_lines_are_drawn_and_names_cannot_be_markup(clock: list[float]) -> 
 
 def test_work_of_unknown_length_is_shown_all_the_same(clock: list[float]) -> None:
     clock[0] += 4000
-    assert Current("loading", clock[0] - 3725).line() == "1:02:05"
+    assert CurrentWork("loading", clock[0] - 3725).line() == "1:02:05"
     assert "loading" in drawn(_at(ProgressEvent("loading")))
 
 
-def _at(event: ProgressEvent) -> Overall:
+def _at(event: ProgressEvent) -> StudyProgress:
     screen = Screen()
     with screen.overall():
         screen.hear(event)
@@ -91,8 +91,8 @@ def test_without_a_terminal_a_plain_line_comes_by_itself(monkeypatch: pytest.Mon
             said.write(f"{text}\n")
             seen.set()
 
-    monkeypatch.setattr(overall, "PLAIN", 0.01)
-    state = Overall(Console())  # type: ignore[arg-type]
+    monkeypatch.setattr(progress, "PLAIN", 0.01)
+    state = StudyProgress(Console())  # type: ignore[arg-type]
     with state.shown():
         state.begin("validate:rules")
         state.work("judging", 3, 9)
@@ -103,10 +103,10 @@ def test_without_a_terminal_a_plain_line_comes_by_itself(monkeypatch: pytest.Mon
 def test_waiting_says_so_without_a_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(waiting, "PLAIN", 0.01)
+    monkeypatch.setattr(spinner, "PLAIN", 0.01)
     said = threading.Event()
-    monkeypatch.setattr(waiting, "clock", lambda _: said.set() or "0:05")
-    with waiting.waiting("reading big.jsonl"):
+    monkeypatch.setattr(spinner, "clock", lambda _: said.set() or "0:05")
+    with spinner.waiting("reading big.jsonl"):
         assert said.wait(30)
     assert "reading big.jsonl, 0:05" in capsys.readouterr().err
 
@@ -119,30 +119,30 @@ def test_a_launched_process_tells_its_parent(
     screen = Screen(quiet=quiet)
     with screen.overall(), screen.piece("train:a"), screen.bar("a") as update:
         update(1, 2)
-    found = [events.read(line) for line in capsys.readouterr().out.split("\n") if line]
+    found = [events.parse(line) for line in capsys.readouterr().out.split("\n") if line]
     wanted = [ProgressEvent(begun="train:a"), ProgressEvent("a", 1, 2), ProgressEvent(ended="train:a")]
     assert found == ([] if quiet else wanted)
 
 
 def test_no_text_is_taken_for_an_event(capsys: pytest.CaptureFixture[str]) -> None:
     """What a model writes goes through `say`, which shows the mark as what it is."""
-    events.tell(ProgressEvent("a"))
+    events.send(ProgressEvent("a"))
     forged = capsys.readouterr().out
-    shown.say(forged)
-    assert events.read(capsys.readouterr().out) is None
-    assert events.read("\x1enot JSON") is None
-    assert events.read('\x1e{"strange": 1}') is None
-    assert events.read(forged) == ProgressEvent("a")
+    output.say(forged)
+    assert events.parse(capsys.readouterr().out) is None
+    assert events.parse("\x1enot JSON") is None
+    assert events.parse('\x1e{"strange": 1}') is None
+    assert events.parse(forged) == ProgressEvent("a")
 
 
 CHILD = """
 import sys
 from tracedistill import events
 print("world_size=1", flush=True)
-events.tell(events.ProgressEvent(begun="train:a"))
-events.tell(events.ProgressEvent("a", 1, 2, "loss 0.5"))
+events.send(events.ProgressEvent(begun="train:a"))
+events.send(events.ProgressEvent("a", 1, 2, "loss 0.5"))
 print("a word for people", flush=True)
-events.tell(events.ProgressEvent(ended="train:a"))
+events.send(events.ProgressEvent(ended="train:a"))
 sys.exit(7)
 """
 
@@ -176,14 +176,14 @@ def test_steps_of_a_launched_training_are_told_and_without_a_terminal_printed_to
     for state.global_step in range(1, 11):
         callback.on_log(None, state, None, {"loss": 0.5})
     printed = [line for line in capsys.readouterr().out.split("\n") if line]
-    told = [event for line in printed if (event := events.read(line)) is not None]
+    told = [event for line in printed if (event := events.parse(line)) is not None]
     assert len(printed) - len(told) == lines
     assert [event.done for event in told][-1:] == ([10] if parent else [])
 
 
 def test_time_left_of_a_slow_piece_follows_its_steps(clock: list[float]) -> None:
     """A forecast for an idle machine is corrected by what a launched training tells, before its end."""
-    whole = Overall(shown.console())
+    whole = StudyProgress(output.console())
     whole.expect({"train:a": 60.0})
     whole.begin("train:a")
     clock[0] += 100.0

@@ -275,7 +275,7 @@ def test_no_vllm_at_all(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyP
     recipe = study(tmp_path, model, "", arms={"standard": {}})
     with pytest.raises(InputError, match=r"vLLM is not installed here.*tracedistill requests"):
         pipeline.run(pipeline.load(recipe))
-    assert "note: answers that are not in the cache yet will be lacking" in " ".join(capsys.readouterr().out.split())
+    assert "note: answers that are not in the cache will be missing" in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_server_ends_with_a_program_that_is_killed(tmp_path: Path, model: Path, command: str) -> None:
@@ -343,7 +343,7 @@ def test_a_students_requests_as_files(tmp_path: Path, weights: Path, command: st
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"student": {"base_url": "http://127.0.0.1:9/v1"}}, "a server that is there already is used by its base_url"),
+        ({"student": {"base_url": "http://127.0.0.1:9/v1"}}, "a running server is used through its base_url"),
         ({"student": {"model": "scripted:tests.scripts:solver"}}, "vllm is for a model"),
         ({"student": {"quantization": "nf4"}}, "4-bit weights"),
         ({"student": {"engine": "transformers"}}, "vllm_command and vllm_args are for engine: vllm"),

@@ -147,7 +147,7 @@ def test_an_arms_own_keys_are_swept_with_what_the_arm_needs(
     [
         (
             ["arms.standard.learning_rate=1,2"],
-            r"arms\.standard: is no tuned arm; there are: answer-only, ",
+            r"arms\.standard: is not a tuned arm; tuned arms: answer-only, ",
         ),
         (["arms.grpo.beta=0,1", "arms.answer-only.epochs=1,2,3"], r"unequal numbers of settings \(arms\.grpo: 2, arms"),
         (["arms.grpo.beta=0,1", "arms.correct-trace.epochs=1,2"], "arms.grpo is built on arms.correct-trace: sweep"),

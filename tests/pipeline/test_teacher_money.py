@@ -19,9 +19,9 @@ from tracedistill.engines.cache import GenerationCache
 from tracedistill.engines.scripted import ScriptedEngine
 from tracedistill.engines.usage import TokenUsage
 from tracedistill.files import read_json, read_lines
+from tracedistill.pipeline.ordered_output import OrderedOutput, ResumeMark
 from tracedistill.pipeline.paid_calls import Usage, buy, prices_of
 from tracedistill.pipeline.screen import Screen
-from tracedistill.pipeline.spool import Spool, SpoolMark
 from tracedistill.pipeline.study_run import StudyRun
 
 StudyFile = Callable[..., Path]
@@ -75,7 +75,7 @@ def test_two_folders_at_once_spend_one_budget(study_file: StudyFile, tmp_path: P
 
 def test_the_first_call_is_made_before_all_requests_are_looked_through(study_file: StudyFile, tmp_path: Path) -> None:
     loaded = pipeline.load(recipe(study_file, tmp_path / "one", "http://127.0.0.1:9/v1", 5))
-    work = StudyRun(loaded.study, loaded.recipe, Screen(quiet=True))
+    work = StudyRun(loaded, Screen(quiet=True))
     work.run.claim()
     taken = itertools.count()
 
@@ -113,7 +113,7 @@ def test_a_run_that_was_ended_starts_where_it_was(
         loaded = pipeline.load(file, ["budget.calls=40"])
         with pytest.raises(BudgetReachedError):
             pipeline.run(loaded, "teach", quiet=True)
-        mark = SpoolMark(loaded.study.folder / "traces" / "planner.jsonl")
+        mark = ResumeMark(loaded.study.folder / "traces" / "planner.jsonl")
         place = mark.read()
         assert 5 + 25 <= place <= 5 + 40, "training problems stand before them"
         chat = server.service.chat
@@ -133,7 +133,7 @@ def test_a_run_that_was_ended_starts_where_it_was(
 
 
 def test_a_spool_gives_lines_back_in_their_order_by_kind(tmp_path: Path) -> None:
-    with Spool(tmp_path / "traces" / "t.jsonl") as spool:
+    with OrderedOutput(tmp_path / "traces" / "t.jsonl") as spool:
         for place in (5, 0, 3, 1, 4):
             spool.put(place, "f" if place == 3 else "t", f"line {place} é")
         assert list(spool.lines("t")) == [f"line {place} é\n" for place in (0, 1, 4, 5)]

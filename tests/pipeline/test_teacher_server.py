@@ -136,7 +136,7 @@ def test_what_a_recipe_says_of_the_body(study_file: StudyFile, tmp_path: Path) -
         "structured": "json_object",
     }
     loaded = pipeline.load(recipe(study_file, tmp_path / "one", "http://127.0.0.1:9/v1", 5, **changes))
-    work = StudyRun(loaded.study, loaded.recipe, Screen(quiet=True))
+    work = StudyRun(loaded, Screen(quiet=True))
     dialect = teacher_engine(work, "planner", loaded.study.teachers["planner"]).describe()["dialect"]
     assert dialect["omit"] == ["seed", "temperature"]
     assert (dialect["max_tokens_field"], dialect["schema"]) == ("max_completion_tokens", "json_object")

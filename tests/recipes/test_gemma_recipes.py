@@ -72,14 +72,14 @@ def test_every_arm_writes_in_batches_what_it_writes_alone(name: str, tmp_path: P
     )
     loaded = tune(small(name, tmp_path, model))  # what an adapter learnt is no matter here: random ones
     pipeline.run(loaded, quiet=True)
-    study, work = loaded.study, StudyRun(loaded.study, loaded.recipe, Screen(quiet=True))
+    study, work = loaded.study, StudyRun(loaded, Screen(quiet=True))
     assert len(study.arms) == len({arm.partition("@")[0] for arm in pipeline.load(RECIPES[name]).study.arms})
     engine: Any = LocalEngine.load(str(model), "float32", format=study.format)
     longest, tuned = 0, set()
     for arm in study.arms:
         owner = study.adapter_of(arm)
         engine.set_adapter(None if owner is None else study.folder / "adapters" / owner, merge=False)
-        requests = Evaluation(work).asked(arm, work.problems("test")).requests
+        requests = Evaluation(work).requests_of(arm, work.problems("test")).requests
         assert len(requests) == 5
         alone = {key: text for each in requests for key, (text, *_) in run(engine, [each]).items()}
         rows = [row for _, row in read_lines(study.folder / "generations" / f"{arm}.jsonl")]

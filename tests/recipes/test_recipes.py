@@ -13,8 +13,18 @@ from tests.conftest import ROOT
 from tracedistill import pipeline
 from tracedistill.errors import InputError
 from tracedistill.interventions import INTERVENTIONS, NO_TRACE
-from tracedistill.recipes import Study, load, resolved
+from tracedistill.recipes import (
+    Arm,
+    LauncherConfig,
+    StudentConfig,
+    Study,
+    TeacherConfig,
+    ToleranceConfig,
+    load,
+    resolved,
+)
 from tracedistill.recipes.names import DERIVED
+from tracedistill.recipes.reflection import keys_of
 from tracedistill.tasks import TASKS
 
 SMALL: dict[str, Any] = {
@@ -101,7 +111,7 @@ def test_a_wrong_type_hides_no_other_error_and_brings_none_along(write: Write) -
         "students.one.model: is missing",
         "students.two.base_url (line 5): give the endpoint's URL, such as https://api.openai.com/v1",
         "training.epochs (line 6): must be a number, got 'fast'",
-        "training.lora_dropout (line 6): must be between 0 and 1",
+        "training.lora_dropout (line 6): must be below 1, got 2",
         "arms.a.student (line 8): must be text, got [1]",
         "arms.a.shots (line 8): must be a whole number, got 2.5",
         "arms.b.student (line 9): unknown student 'three'",
@@ -201,6 +211,41 @@ def test_one_bad_value_is_one_clear_error(write: Write, override: str) -> None:
 )  # fmt: skip
 def test_numbers_out_of_bounds(write: Write, override: str) -> None:
     assert len(errors_of(write(), override)) == 1
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("training.learning_rate=0", "must be above 0, got 0"),
+        ("training.launcher.main_process_port=70000", "must be at most 65535, got 70000"),
+        ("teachers={t: {top_p: 1.5}}", "must be at most 1, got 1.5"),
+        ("teachers={t: {top_p: 0}}", "must be above 0, got 0"),
+        ("teachers={t: {temperature: -1}}", "must be at least 0, got -1"),
+        ("teachers={t: {requests_per_minute: 0}}", "must be above 0, got 0"),
+        ("teachers={t: {usd_per_million_out: -2}}", "must be at least 0, got -2"),
+        ("students.one.concurrency=0", "must be at least 1, got 0"),
+        ("students.one.timeout=-1", "must be above 0, got -1"),
+        ("students.one.usd_per_hour=-1", "must be at least 0, got -1"),
+        ("task.tolerance.relative=-0.1", "must be at least 0, got -0.1"),
+        ("task.first_choice=2", "must be at most 1, got 2"),
+        ("arms.standard.mix={other: 1.5}", "must be at most 1, got 1.5"),
+        ("seed=-1", "must be at least 0, got -1"),
+    ],
+)
+def test_a_number_out_of_bounds_is_told_its_bound(write: Write, override: str, told: str) -> None:
+    assert any(error.endswith(told) for error in errors_of(write(), override))
+
+
+def test_every_number_of_a_recipe_has_a_bound() -> None:
+    """A new numeric key gets one of the types in recipes/bounds.py."""
+    unbounded = [
+        f"{record.__name__}.{name}"
+        for record in (Study, Arm, *(key.kind for key in keys_of(Study).values() if keys_of(key.kind)), StudentConfig,
+                       TeacherConfig, ToleranceConfig, LauncherConfig)
+        for name, kind in record.__annotations__.items()
+        if kind.removesuffix(" | None") in ("int", "float", "dict[str, float]")
+    ]  # fmt: skip
+    assert unbounded == []
 
 
 def test_an_override_of_an_arm_that_is_not_there(write: Write) -> None:

@@ -19,6 +19,7 @@ from tests.report_kit import comparison
 from tests.run_folders import misled, right, some, traced, write_run, wrong
 from tracedistill.errors import InputError
 from tracedistill.files import to_json
+from tracedistill.output import narrow_table, wide_console
 from tracedistill.recipes import Arm
 from tracedistill.records import Problem
 from tracedistill.report import write_view
@@ -32,7 +33,6 @@ from tracedistill.report.reader import record_of
 from tracedistill.report.runs import view_of_folder
 from tracedistill.report.tables import Section, Table
 from tracedistill.report.terminal import print_report, print_section
-from tracedistill.shown import narrow_table, wide_console
 from tracedistill.tasks import get_task
 
 HOSTILE = "<script>alert(1)</script> </style> \x00 \u202e evil \ud800 <!-- ]]> {{ 7*7 }} \x1b[31m"

@@ -17,6 +17,7 @@ from tracedistill.errors import InputError
 from tracedistill.recipes import Arm
 from tracedistill.records import Example, Message, Problem, Trace
 from tracedistill.sft.examples import examples_for, target_weights, two_targets
+from tracedistill.sft.messages import PromptSpec
 from tracedistill.sft.preflight import SHOWN, Limits, preflight
 from tracedistill.tasks import Source, get_task
 from tracedistill.teachers import teach_by_rules
@@ -46,7 +47,7 @@ def problems() -> list[Problem]:
 @pytest.fixture(scope="module")
 def rows(problems: list[Problem]) -> list[Example]:
     traces = {trace.problem_id: trace for trace in teach_by_rules(TASK, problems, "rules")}
-    return examples_for(TASK, "correct-trace", Arm(tune="correct"), PLAIN, problems, traces, None, "plain")
+    return examples_for(PromptSpec(TASK, Arm(tune="correct"), PLAIN, None, "plain"), "correct-trace", problems, traces)
 
 
 def example(completion: str = "Answer: x", question: str = "Where is Mary?", problem_id: str = "p") -> Example:
@@ -66,7 +67,7 @@ def test_rows_are_problems_in_their_order(problems: list[Problem], rows: list[Ex
 
 
 def test_arms_differ_in_the_completion_alone(problems: list[Problem], rows: list[Example]) -> None:
-    answers = examples_for(TASK, "answer-only", Arm(tune="none"), PLAIN, problems, {}, None, "plain")
+    answers = examples_for(PromptSpec(TASK, Arm(tune="none"), PLAIN, None, "plain"), "answer-only", problems, {})
     assert [row.prompt for row in answers] == [row.prompt for row in rows]
     assert all(row.completion == f"Answer: {TASK.render_answer(p)}" for row, p in zip(answers, problems, strict=True))
     assert {row.trace_id for row in answers} == {None}
@@ -74,8 +75,8 @@ def test_arms_differ_in_the_completion_alone(problems: list[Problem], rows: list
 
 def test_no_gold_stands_in_the_prompt(problems: list[Problem]) -> None:
     blind = [problem.blind() for problem in problems]
-    shown = examples_for(TASK, "a", Arm(tune="none"), PLAIN, problems, {}, "Be brief.", "tags")
-    hidden = examples_for(TASK, "a", Arm(tune="none"), PLAIN, blind, {}, "Be brief.", "tags")
+    shown = examples_for(PromptSpec(TASK, Arm(tune="none"), PLAIN, "Be brief.", "tags"), "a", problems, {})
+    hidden = examples_for(PromptSpec(TASK, Arm(tune="none"), PLAIN, "Be brief.", "tags"), "a", blind, {})
     assert [row.prompt for row in shown] == [row.prompt for row in hidden]
     assert shown[0].prompt[0] == Message("system", "Be brief.")
     assert shown[0].completion == f"<answer>{TASK.render_answer(problems[0])}</answer>"
@@ -86,7 +87,7 @@ def test_no_gold_stands_in_the_prompt(problems: list[Problem]) -> None:
 
 def test_two_targets_are_two_tasks_of_one_prompt(problems: list[Problem]) -> None:
     traces = {trace.problem_id: trace for trace in teach_by_rules(TASK, problems[1:], "rules")}
-    answers = examples_for(TASK, "a", Arm(tune="none"), PLAIN, problems, {}, "Be brief.", "plain")
+    answers = examples_for(PromptSpec(TASK, Arm(tune="none"), PLAIN, "Be brief.", "plain"), "a", problems, {})
     made = two_targets(answers, traces)
     assert len(made) == 2 * len(problems) - 1, "the first has no trace"
     first, second, third = made[:3]

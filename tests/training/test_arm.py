@@ -363,7 +363,7 @@ def test_accelerate_launch(recipe: Path, tmp_path: Path) -> None:
     assert not (run / "generations").exists()
     again = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, env=environment)
     assert again.returncode == 0
-    assert "nothing to train" in again.stdout
+    assert "nothing to do" in again.stdout
 
 
 def main(*argv: str) -> int:

@@ -343,7 +343,7 @@ def test_validation_rows_are_no_others(tmp_path: Path) -> None:
 def test_what_is_not_asked_for_makes_nothing_stale(tmp_path: Path) -> None:
     def params(*changes: str) -> dict[str, Any]:
         loaded = pipeline.load(recipe, changes)
-        work = StudyRun(loaded.study, loaded.recipe, Screen(quiet=True))
+        work = StudyRun(loaded, Screen(quiet=True))
         return {node.name: node.params for node in Graph(work).nodes()}
 
     recipe = study(tmp_path, tmp_path)
@@ -377,7 +377,7 @@ def test_too_long_in_one_arm_is_in_none(tmp_path: Path, folder: Path) -> None:
     traced = lengths("correct-trace.validation")
     limit = sorted(traced.values())[1]
     loaded = pipeline.load(recipe, ["training.eval_steps=1", f"training.max_length={limit}"])
-    work = StudyRun(loaded.study, loaded.recipe, Screen(quiet=True))
+    work = StudyRun(loaded, Screen(quiet=True))
     make_preflight(work, "tiny")
     found = json.loads((place / "tiny.preflight.json").read_text())
     assert found["dropped_validation"] == sorted(name for name, length in traced.items() if length > limit)

@@ -553,7 +553,7 @@ def spoilt(tuned: Path, tmp_path: Path) -> Callable[[Edit], Path]:
         edit(tmp_path / "run" / "adapters" / "correct")
         if recorded:
             loaded = pipeline.load(path)
-            work = StudyRun(loaded.study, loaded.recipe, Screen(quiet=True))
+            work = StudyRun(loaded, Screen(quiet=True))
             (node,) = [node for node in Graph(work).nodes() if node.name == "train:correct"]
             work.run.record(node, 0.0, work.facts())
         return path

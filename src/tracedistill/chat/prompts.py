@@ -10,8 +10,8 @@ import difflib
 import re
 from collections.abc import Mapping
 
-from tracedistill.dotted import import_object
 from tracedistill.errors import InputError
+from tracedistill.plugins import import_object
 
 _FIELD = re.compile(r"\{(\w+)\}")
 

@@ -27,7 +27,7 @@ from tracedistill.cli import (
     sweep,
 )  # fmt: skip
 from tracedistill.errors import InputError, Paused
-from tracedistill.shown import say
+from tracedistill.output import say
 
 COMMANDS = (
     stages, report, sweep, status, requests, answers, import_, grade, init, audit, audit_judge, review, dataset, export,

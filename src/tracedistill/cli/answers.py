@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tracedistill.cli.arguments import Commands, add_command, changes_recipe
+from tracedistill.cli.arguments import Commands, add_command, add_quiet, changes_recipe
 from tracedistill.cli.requests import print_rest
 from tracedistill.errors import InputError
-from tracedistill.shown import say
+from tracedistill.output import say
 
 if TYPE_CHECKING:
     from tracedistill.pipeline.offline import Received
@@ -23,7 +23,7 @@ EXAMPLES = (
 
 def add(commands: Commands) -> None:
     """Add the subcommand."""
-    text = "take in the answers to `tracedistill requests`: cached, counted and judged as if the models had been called"
+    text = "read the answers to `tracedistill requests`: cached, counted and judged as if the models had been called"
     command = add_command(commands, "answers", text, EXAMPLES)
     command.add_argument("recipe", help="the study's YAML file")
     command.add_argument(
@@ -32,7 +32,7 @@ def add(commands: Commands) -> None:
         metavar="FILE",
         help="files of answers (JSON Lines), folders of them, and key=value to override recipe keys",
     )
-    command.add_argument("--quiet", action="store_true", help="print errors only")
+    add_quiet(command)
     command.set_defaults(call=run, overrides=())
 
 
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
     files = [Path(word) for word in args.files if not changes_recipe(word)]
     if not files:
-        raise InputError("give at least one file of answers behind the recipe")
+        raise InputError("give at least one file of answers after the recipe")
     overrides = [*(word for word in args.files if changes_recipe(word)), *args.overrides]
     received = take_answers(pipeline.load(args.recipe, overrides), files, quiet=args.quiet)
     if not args.quiet:
@@ -68,7 +68,7 @@ def _print(received: Received, recipe: str) -> None:
             say(f"{group}: no answer to any request of {', '.join(f'{group}.{part}.jsonl' for part in missing)}")
     for count, what in (
         (received.duplicates, "second answers to the same request; the first good one counts"),
-        (received.unreadable, "lines that are no answer: no JSON, no custom_id, or cut off"),
+        (received.unreadable, "lines that are not answers: not JSON, no custom_id, or cut off"),
         (received.strangers, "answers to no request of this study as its recipe is now"),
     ):
         if count:

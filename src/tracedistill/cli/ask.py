@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from tracedistill.cli.arguments import Commands, add_command, changes_recipe
 from tracedistill.errors import InputError
-from tracedistill.shown import say
-from tracedistill.waiting import waiting
+from tracedistill.output import say
+from tracedistill.spinner import waiting
 
 if TYPE_CHECKING:
     from tracedistill.tools.conversation import Conversation, Reply
@@ -55,7 +55,7 @@ def add(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the subcommand; return its exit code."""
-    from tracedistill.pipeline.launched import quiet_libraries
+    from tracedistill.pipeline.worker import quiet_libraries
     from tracedistill.tools.conversation import Conversation, Question, context_of
     from tracedistill.tools.open_study import open_study
 

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 
 from tracedistill.cli.arguments import Commands, add_command
-from tracedistill.shown import say
-from tracedistill.waiting import waiting
+from tracedistill.output import say
+from tracedistill.spinner import waiting
 
 EXAMPLES = (
     "gsm8k svamp --data-dir data",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tracedistill.cli.arguments import Commands, add_recipe_command
+from tracedistill.cli.arguments import Commands, add_quiet, add_recipe_command
 
 EXAMPLES = ("study.yaml --judge checker --labels labelled.jsonl --out audit.json",)
 
@@ -23,7 +23,7 @@ def add(commands: Commands) -> None:
     )
     command.add_argument("--judge", required=True, metavar="TEACHER", help="measure this teacher of kind model")
     command.add_argument("--out", type=Path, metavar="AUDIT.json", help="write the figures here")
-    command.add_argument("--quiet", action="store_true", help="print the table only")
+    add_quiet(command, "print the table only")
     command.set_defaults(call=run)
 
 

@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from tracedistill.cli.arguments import (
-    Commands,
-    add_command,
-    add_push_arguments,
-    add_study_arguments,
-    check_push,
-    upload,
-)
-from tracedistill.shown import say
-from tracedistill.waiting import waiting
+from tracedistill.cli.arguments import Commands, add_export_command, check_push, upload
+from tracedistill.output import say
+from tracedistill.spinner import waiting
 
 EXAMPLES = (
     "study.yaml --out rows",
@@ -25,12 +17,7 @@ EXAMPLES = (
 def add(commands: Commands) -> None:
     """Add the subcommand."""
     text = "export every tuned arm's rows as a dataset folder for load_dataset: Parquet, JSON Lines and a card"
-    command = add_command(commands, "dataset", text, EXAMPLES)
-    add_study_arguments(command)
-    command.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="write to this folder: a new one, or an earlier export"
-    )
-    add_push_arguments(command)
+    command = add_export_command(commands, "dataset", text, EXAMPLES)
     command.set_defaults(call=run)
 
 

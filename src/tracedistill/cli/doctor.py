@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from tracedistill.cli.arguments import Commands, add_command, changes_recipe
 from tracedistill.errors import InputError
-from tracedistill.shown import say
-from tracedistill.waiting import waiting
+from tracedistill.output import say
+from tracedistill.spinner import waiting
 
 if TYPE_CHECKING:
     from tracedistill.tools.doctor.findings import CheckResult

@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from tracedistill.cli.arguments import (
-    Commands,
-    add_command,
-    add_push_arguments,
-    add_study_arguments,
-    check_push,
-    upload,
-)
+from tracedistill.cli.arguments import Commands, add_export_command, check_push, upload
 from tracedistill.errors import InputError
-from tracedistill.shown import say
-from tracedistill.waiting import waiting
+from tracedistill.output import say
+from tracedistill.spinner import waiting
 
 EXAMPLES = (
     "study.yaml --arm correct-trace --out adapter",
@@ -27,13 +19,9 @@ EXAMPLES = (
 def add(commands: Commands) -> None:
     """Add the subcommand."""
     text = "export an arm's adapter, or base and adapter merged, as a folder that transformers loads"
-    command = add_command(commands, "export", text, EXAMPLES)
-    add_study_arguments(command)
+    command = add_export_command(commands, "export", text, EXAMPLES)
     command.add_argument(
         "--arm", required=True, metavar="NAME", help="export this tuned arm, or an arm that uses its adapter"
-    )
-    command.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="write to this folder: a new one, or an earlier export"
     )
     command.add_argument(
         "--seed", type=int, default=0, metavar="K", help="use the arm's adapter of this seed (%(default)s)"
@@ -49,13 +37,12 @@ def add(commands: Commands) -> None:
     command.add_argument(
         "--force", action="store_true", help="write the merged model even if merging changes too many verdicts"
     )
-    add_push_arguments(command)
     command.set_defaults(call=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the subcommand; return its exit code."""
-    from tracedistill.pipeline.launched import quiet_libraries
+    from tracedistill.pipeline.worker import quiet_libraries
     from tracedistill.tools.export.model import ExportChoice, export_model
     from tracedistill.tools.open_study import open_study
 

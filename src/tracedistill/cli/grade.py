@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tracedistill.cli.arguments import Commands, add_command
-from tracedistill.waiting import waiting
+from tracedistill.cli.arguments import Commands, add_columns, add_outputs_command
+from tracedistill.spinner import waiting
 
 EXAMPLES = (
     "outputs.jsonl --task gsm8k",
@@ -18,25 +18,15 @@ EXAMPLES = (
 def add(commands: Commands) -> None:
     """Add the subcommand."""
     text = "judge outputs of any model in JSON Lines, CSV or Parquet; answer and trace apart"
-    command = add_command(commands, "grade", text, EXAMPLES)
-    command.add_argument(
-        "file", type=Path, help="file with one output per row (.jsonl, .csv, .parquet; also .jsonl.gz, .csv.gz)"
+    command = add_outputs_command(commands, "grade", text, EXAMPLES)
+    add_columns(
+        command,
+        (
+            ("problem", "problem_id", "the problem's id"),
+            ("gold", "gold", "gold in the row"),
+            ("text", "text", "the output"),
+        ),
     )
-    command.add_argument("--task", required=True, help="name of a task, or package.module:Class")
-    command.add_argument(
-        "--policy", choices=("default", "published"), default="default", help="judge answers with this metric"
-    )
-    command.add_argument(
-        "--data-dir",
-        type=Path,
-        help="join rows by problem id with the data in this folder, which has one folder per task",
-    )
-    for flag, default, what in (
-        ("--problem-field", "problem_id", "the problem's id"),
-        ("--gold-field", "gold", "gold in the row"),
-        ("--text-field", "text", "the output"),
-    ):
-        command.add_argument(flag, default=default, metavar="COLUMN", help=f"{what} ({default})")
     command.add_argument(
         "--by", default="", metavar="COLUMN[,COLUMN]", help="repeat the summary for each group of rows"
     )

@@ -6,10 +6,10 @@ import argparse
 import json
 from pathlib import Path
 
-from tracedistill.cli.arguments import Commands, add_command
+from tracedistill.cli.arguments import Commands, add_command, pairs_of
 from tracedistill.errors import InputError
-from tracedistill.shown import say
-from tracedistill.waiting import waiting
+from tracedistill.output import say
+from tracedistill.spinner import waiting
 
 EXAMPLES = (
     "tickets.csv",
@@ -59,9 +59,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the subcommand; return its exit code."""
     from tracedistill.tools.init import Wanted, start_study
 
-    pairs = [item.partition("=") for item in args.columns]
-    if not all(equals for _, equals, _ in pairs):
-        raise InputError("--columns must be FIELD=COLUMN, for example --columns answer=target")
+    columns = pairs_of(args.columns, "--columns must be FIELD=COLUMN", "answer=target")
     if bool(args.teacher) != bool(args.model):
         raise InputError("--teacher URL and --model NAME need each other")
     wanted = Wanted(
@@ -76,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
         model=args.model,
         key_env=args.key_env or ("OPENAI_API_KEY" if "api.openai.com" in args.teacher else ""),
     )
-    columns = {field: column.replace("\\n", "\n") for field, _, column in pairs}
+    columns = {field: column.replace("\\n", "\n") for field, column in columns.items()}
     with waiting(f"reading {args.file}"):
         started = start_study(args.file, args.out, columns, wanted)
     if args.json:

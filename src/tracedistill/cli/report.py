@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tracedistill.cli.arguments import Commands, add_command
+from tracedistill.cli.arguments import Commands, add_command, add_quiet
 from tracedistill.cli.stages import run as make_stage
 from tracedistill.errors import InputError
-from tracedistill.waiting import waiting
+from tracedistill.spinner import waiting
 
 EXAMPLES = (
     "runs/quickstart",
@@ -41,7 +41,7 @@ def add(commands: Commands) -> None:
     command.add_argument(
         "--section", action="append", default=[], metavar="KEY", help="also print this section (all: every one)"
     )
-    command.add_argument("--quiet", action="store_true", help="print errors only")
+    add_quiet(command)
     command.set_defaults(call=run, overrides=[])
 
 

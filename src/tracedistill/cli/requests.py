@@ -7,8 +7,8 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tracedistill.cli.arguments import Commands, add_recipe_command
-from tracedistill.shown import say
+from tracedistill.cli.arguments import Commands, add_quiet, add_recipe_command
+from tracedistill.output import say
 
 if TYPE_CHECKING:
     from tracedistill.pipeline.offline import Requested, Walk
@@ -32,7 +32,7 @@ def add(commands: Commands) -> None:
     command.add_argument(
         "--parts", type=int, default=1, metavar="N", help="files for each model, for N jobs (%(default)s)"
     )
-    command.add_argument("--quiet", action="store_true", help="print errors only")
+    add_quiet(command)
     command.set_defaults(call=run)
 
 
@@ -57,10 +57,10 @@ def _print(requested: Requested, out: Path, recipe: str) -> None:
             most = f", at most {max(files.lines.values())} in one" if len(files.lines) > 1 else ""
             say(f"{head}; {sum(files.lines.values())} in {len(files.lines)} files{most}")
         else:
-            say(f"{head}; nothing to ask")
+            say(f"{head}; none to write")
     print_rest(requested.walk, recipe)
     if not requested.groups and not requested.walk.waits:
-        say("nothing to ask: all that models answer is complete")
+        say("no requests: everything that models answer is complete")
     if written:
         say(f"wrote {out}. Have each file answered, for example:")
         for group, files in requested.groups.items():
@@ -75,7 +75,7 @@ def print_rest(walk: Walk, recipe: str) -> None:
     for failure in walk.failed:
         say(failure)
     for place in walk.here:
-        say(f"{place} runs on this machine and is not asked elsewhere")
+        say(f"{place} runs on this machine, so its requests are not written")
     for first in dict.fromkeys(walk.waits.values()):
         waiting = ", ".join(name for name, other in walk.waits.items() if other == first)
         kind = first.partition(":")[0]

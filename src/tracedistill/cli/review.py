@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tracedistill.cli.arguments import Commands, add_command
 from tracedistill.errors import InputError
-from tracedistill.waiting import waiting
+from tracedistill.spinner import waiting
 
 EXAMPLES = (
     "study.yaml",
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
         teachers = [name for name in study.teachers if (folder / "validation" / f"{name}.jsonl").is_file()]
         store = folder / "review" / "review.sqlite"
         rule = study.validation
-        # the page begins with what the recipe wants reviewed
+        # the page begins with the sample that the recipe requires
         sample = study.review.sample if args.sample is None else args.sample
         seed = study.seed if args.seed is None else args.seed
         if not teacher and len(study.review.teachers) == 1:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tracedistill.cli.arguments import Commands, add_recipe_command
+from tracedistill.cli.arguments import Commands, add_quiet, add_recipe_command
 from tracedistill.errors import InputError
-from tracedistill.shown import say
+from tracedistill.output import say
 
 if TYPE_CHECKING:
     from tracedistill.pipeline import LoadedStudy
@@ -41,7 +42,7 @@ def add(commands: Commands) -> None:
     """Add the subcommands."""
     for name, text in STAGES.items():
         command = add_recipe_command(commands, name, text, EXAMPLES[name])
-        command.add_argument("--quiet", action="store_true", help="print errors only")
+        add_quiet(command)
         command.add_argument("--cores", metavar="N", help="processes for rows on this machine (default: one a core)")
         text = "where to work on rows, call teachers and evaluate: local, ray or ray:HOST:PORT"
         command.add_argument("--on", metavar="WHERE", help=text)
@@ -103,32 +104,34 @@ def _compute_of(args: argparse.Namespace) -> list[str]:
 
 def _check_determinism(loaded: LoadedStudy, n: int, *, quiet: bool) -> int:
     from tracedistill import pipeline
-    from tracedistill.shown import narrow_table, wide_console
 
     if n < 1:
         raise InputError("--check-determinism must be at least 1")
     measured = pipeline.check_determinism(loaded, n, quiet=quiet)
-    size = loaded.study.evaluation.batch_size
     rows = [
         (arm, line["batch_size"], line["n"], line["texts_changed"], line["verdicts_changed"])
         for arm, lines in measured.items()
         for line in lines
     ]
     heads = ("arm", "batch size", "n", "texts changed", "verdicts changed")
-    wide_console().print(narrow_table(f"compared with the study's batch size of {size}", heads, rows))
+    _print_table(f"compared with the study's batch size of {loaded.study.evaluation.batch_size}", heads, rows)
     say(f"written to {loaded.study.folder / 'determinism.json'}")
     return 0
 
 
 def _check_engine(loaded: LoadedStudy, n: int, *, quiet: bool) -> int:
     from tracedistill import pipeline
-    from tracedistill.shown import narrow_table, wide_console
 
     if n < 1:
         raise InputError("--check-engine must be at least 1")
     measured = pipeline.check_engine(loaded, n, quiet=quiet)
     rows = [(arm, line.n, line.texts_changed, line.verdicts_changed) for arm, line in measured.items()]
-    heads = ("arm", "n", "texts that differ", "verdicts that differ")
-    wide_console().print(narrow_table("vLLM against transformers", heads, rows))
+    _print_table("vLLM against transformers", ("arm", "n", "texts that differ", "verdicts that differ"), rows)
     say(f"written to {loaded.study.folder / 'engine_check.json'}, and shown by the next report")
     return 0
+
+
+def _print_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    from tracedistill.output import narrow_table, wide_console
+
+    wide_console().print(narrow_table(title, heads, rows))

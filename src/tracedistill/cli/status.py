@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 
 from tracedistill.cli.arguments import Commands, add_recipe_command
-from tracedistill.shown import say
-from tracedistill.waiting import waiting
+from tracedistill.output import say
+from tracedistill.spinner import waiting
 
 EXAMPLES = (
     "study.yaml",
@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the subcommand; return its exit code."""
     from tracedistill import pipeline
 
-    with waiting("looking at what is there"):
+    with waiting("checking what is complete"):
         if Path(args.recipe).is_dir():
             from tracedistill.tools.open_study import open_study
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from tracedistill.cli.arguments import Commands, add_command
+from tracedistill.cli.arguments import Commands, add_command, add_quiet
 
 EXAMPLES = (
     "study.yaml training.learning_rate=1e-3,2e-3",
@@ -25,7 +25,7 @@ def add(commands: Commands) -> None:
         help="training.<key>=a,b,... and arms.<arm>.<key>=a,b,... sweep these values; others override the recipe",
     )
     command.add_argument("--yes", action="store_true", help="skip the limit on the number of trainings")
-    command.add_argument("--quiet", action="store_true", help="print errors only")
+    add_quiet(command)
     command.set_defaults(call=run)
 
 

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from tracedistill.dotted import import_object
 from tracedistill.engines import Engine, Generation, Request
 from tracedistill.errors import InputError
+from tracedistill.plugins import import_object
 
 Script = Callable[[Request], str | Generation]
 """Request -> the text that the 'model' writes, or a whole generation (to simulate failures)."""
-
-SCRIPTED = "scripted:"
-"""Prefix of a model name that names a user's function or engine."""
 
 
 class ScriptedEngine:

@@ -44,17 +44,11 @@ class ArmRun:
     name: str
     """Arm name, `<arm>.seed<k>` for a further seed of its adapter; the run's files are named after it."""
     arm: str
-    """Arm name."""
     student: str
-    """Student name."""
-    asked: ArmRequests
-    """Its requests."""
+    prompts: ArmRequests
     batch_size: int
-    """Requests per batch."""
     folder: Path
-    """Folder of its partial files."""
     seed: int = 0
-    """Seed of the adapter."""
 
     def partial(self, rank: int = 0) -> Path:
         """Return the file to which one process appends its finished batches."""
@@ -67,7 +61,7 @@ class ArmRun:
 
     def plan(self, engine: Engine) -> tuple[str, list[list[Request]]]:
         """Return the schedule as (id, batches), fixed by engine, requests and arm."""
-        batches = batches_of(self.asked.requests, self.batch_size)
+        batches = batches_of(self.prompts.requests, self.batch_size)
         return content_id("plan", engine.describe(), batches, self.name), batches
 
 
@@ -86,7 +80,7 @@ def attempt_batches(
     """
     rank, world = share
     if isinstance(engine, ScheduledEngine):
-        engine.prepare(run.asked.requests)
+        engine.prepare(run.prompts.requests)
     plan_id, batches = run.plan(engine)
     if rank == 0:
         _tidy(run.partials(), plan_id)
@@ -94,7 +88,7 @@ def attempt_batches(
     done = finished_batches(run.partials(), plan_id, [len(batch) for batch in batches])
     barrier()  # before anything is written
     todo = [number for number in range(len(batches)) if number not in done and number % world == rank]
-    total = len(run.asked.requests)
+    total = len(run.prompts.requests)
     ready = sum(len(attempts) for attempts in done.values())
     progress(ready, total)
     partial = run.partial(rank)
@@ -134,7 +128,7 @@ def merged_attempts(engine: Engine, run: ArmRun) -> Iterator[Attempt]:
             f"{run.folder}: {lacking} of {len(batches)} batches of {run.name} are missing; run the command again"
         )
     attempts = {attempt.attempt_id: attempt for batch in done.values() for attempt in batch}
-    for request in run.asked.requests:
+    for request in run.prompts.requests:
         yield attempts[f"{run.name}/{request.request_id}"]
 
 
@@ -173,7 +167,7 @@ def _begins_with(partial: Path, plan_id: str) -> bool:
 
 def _attempt(generation: Generation, request: Request, run: ArmRun) -> Attempt:
     problem_id, _, number = request.request_id.rpartition("/")
-    shown = run.asked.shown.get(request.request_id)
+    shown = run.prompts.shown.get(request.request_id)
     finish = "error" if generation.finish == "refusal" else generation.finish
     return Attempt(
         attempt_id=f"{run.name}/{request.request_id}",

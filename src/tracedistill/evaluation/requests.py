@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from tracedistill.chat.formats import Format, prefill_text
+from tracedistill.chat.formats import prefill_text
 from tracedistill.chat.prompts import needs_plan
 from tracedistill.engines import Request, Sampling
 from tracedistill.errors import InputError
 from tracedistill.files import content_id
 from tracedistill.recipes import Arm
 from tracedistill.records import Problem, Trace
-from tracedistill.sft.messages import messages_for, with_prefix
-from tracedistill.tasks import Task
+from tracedistill.sft.messages import PromptSpec, messages_for
 
 
 def shots_for(arm: Arm, train: Sequence[Problem], seed: int) -> list[Problem]:
@@ -27,34 +25,6 @@ def shots_for(arm: Arm, train: Sequence[Problem], seed: int) -> list[Problem]:
     first_of_kind = {problem.category: problem for problem in reversed(order)}
     kinds = sorted(first_of_kind.values(), key=order.index)
     return (kinds + [problem for problem in order if problem not in kinds])[: arm.shots]
-
-
-@dataclass(frozen=True, slots=True)
-class PromptSpec:
-    """How one arm prompts its student."""
-
-    task: Task
-    """Task of the study."""
-    arm: Arm
-    """Arm."""
-    template: str
-    """Prompt, with fields for what is filled in."""
-    system: str | None
-    """System message of the student."""
-    format: Format
-    """Format of trace and answer."""
-    samples: int
-    """Attempts per problem and plan."""
-    temperature: float
-    """Sampling temperature; 0 is greedy."""
-    seed: int
-    """Seed of the study."""
-    shots: Sequence[tuple[Problem, Trace | None]] = ()
-    """Solved examples."""
-    system_role: Literal["system", "user"] = "system"
-    """Role that carries the system message."""
-    mark: str = ""
-    """Prefix of the last turn, for a student trained on several tasks with prefixes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,18 +63,7 @@ def requests_for(
         for number, plan in enumerate(own):
             if shows and plan is None:
                 continue
-            messages = messages_for(
-                spec.task,
-                problem,
-                arm,
-                spec.template,
-                spec.system,
-                spec.format,
-                plan,
-                spec.shots,
-                spec.system_role,
-            )
-            messages = with_prefix(spec.mark, messages)
+            messages = messages_for(spec, problem, plan)
             for sample in range(number * samples, (number + 1) * samples):
                 key = f"{problem.problem_id}/{sample}"
                 requests.append(Request(key, messages, sampling, seed=seed, sample=sample % samples, prefill=prefill))

@@ -55,9 +55,7 @@ class ScoreJob:
     """The judging of an arm's attempts, for any process."""
 
     task: str
-    """Task name."""
     problems: Path
-    """File of the study's problems."""
     trace_wanted: bool
     """Whether the arm requests a trace."""
     sources: tuple[Path, ...]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from tracedistill.forecast.estimates import GB
 from tracedistill.forecast.records import EvaluationEstimate, StudyForecast, TuningEstimate
-from tracedistill.shown import narrow_table, wide_console
+from tracedistill.output import narrow_table, wide_console
 
 UNKNOWN = "?"
 

@@ -18,11 +18,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import get_args
 
-from tracedistill.dotted import import_object
 from tracedistill.errors import InputError
 from tracedistill.interventions import exchange, filler, labels_and_facts, numbers, order
 from tracedistill.interventions.declaration import Intervention, Kept, one_by_one
 from tracedistill.interventions.invariants import Measured, broken, compare_row, measure, measure_rows
+from tracedistill.plugins import import_object
 from tracedistill.records import Problem, Trace
 from tracedistill.tasks import Task, module_hash
 

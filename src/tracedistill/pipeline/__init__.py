@@ -8,10 +8,9 @@ pipeline.report_of(study).arms        # the table
 
 from __future__ import annotations
 
-from tracedistill.pipeline.dry_run import dry_run, foresee
+from tracedistill.pipeline.dry_run import dry_run, silent_forecast
 from tracedistill.pipeline.graph import STAGES
 from tracedistill.pipeline.hardware import accelerate_config
-from tracedistill.pipeline.in_process import attempt_in_this_process, train_in_this_process, try_in_this_process
 from tracedistill.pipeline.load import LoadedStudy, load
 from tracedistill.pipeline.run import audit_judge, check_determinism, check_engine, report_of, run, status
 
@@ -19,16 +18,13 @@ __all__ = [
     "STAGES",
     "LoadedStudy",
     "accelerate_config",
-    "attempt_in_this_process",
     "audit_judge",
     "check_determinism",
     "check_engine",
     "dry_run",
-    "foresee",
     "load",
     "report_of",
     "run",
+    "silent_forecast",
     "status",
-    "train_in_this_process",
-    "try_in_this_process",
 ]

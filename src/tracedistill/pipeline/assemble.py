@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from tracedistill.compute import chunks
 from tracedistill.errors import InputError
-from tracedistill.files import ListId, read_json, to_json, write_json, write_jsonl
+from tracedistill.files import content_id, read_json, to_json, write_json, write_jsonl
 from tracedistill.interventions import NO_TRACE, broken, get_intervention, measure_rows
 from tracedistill.interventions.invariants import Compared, MeasuredRow
-from tracedistill.pipeline.chosen import changed, one_trace, places
 from tracedistill.pipeline.sft_rows import (
     Shared,
     context_file,
@@ -24,11 +23,11 @@ from tracedistill.pipeline.sft_rows import (
     shared_traces,
     whose_rows,
 )
-from tracedistill.pipeline.shelf import Rows, Shelf
 from tracedistill.pipeline.study_run import StudyRun
-from tracedistill.pipeline.terms import OWN
 from tracedistill.pipeline.trace_jobs import CompareJob, CountJob, Counts
-from tracedistill.recipes import arm_asked, candidates, on_validation
+from tracedistill.pipeline.trace_selection import apply_intervention, places, select_traces
+from tracedistill.pipeline.trace_store import LazyRows, TraceStore
+from tracedistill.recipes import OWN, arm_of, candidates, on_validation
 
 
 def make_datasets(work: StudyRun) -> None:
@@ -40,7 +39,7 @@ def make_datasets(work: StudyRun) -> None:
     facts["rows"] = len(kept)
     facts["categories_lost"] = []
     if kept:
-        drawn, left = ({problems[one].category for one in ids} for ids in (train, kept))
+        drawn, left = ({problems[problem_id].category for problem_id in ids} for ids in (train, kept))
         facts["categories_lost"] = sorted(drawn - left)
     if study.training.eval_steps:
         facts["validation_rows"] = _heldout_rows(work)
@@ -52,8 +51,8 @@ def make_datasets(work: StudyRun) -> None:
                 _plans(work, on_validation(name), work.ids("validation"), None)
         if arm.forced not in (None, OWN):
             teacher = study.teacher_of(arm)
-            before = one_trace(work, teacher, places(test), accepted=False, reviewed=arm.traces == "reviewed")
-            made = changed(work, arm.forced or "", before, test)
+            before = select_traces(work, teacher, places(test), accepted=False, reviewed=arm.traces == "reviewed")
+            made = apply_intervention(work, arm.forced or "", before, test)
             if not made:
                 raise InputError(
                     f"arm {name}: {teacher} gave no trace of a test problem that '{arm.forced}' applies to"
@@ -64,7 +63,7 @@ def make_datasets(work: StudyRun) -> None:
 
 
 def _tuning_data(work: StudyRun, train: Sequence[str], facts: dict[str, Any]) -> list[str]:
-    """Write sft/<arm>.jsonl for every tuned arm; returns the ids of the problems that each has a row of."""
+    """Write sft/<arm>.jsonl for every tuned arm; return the ids of the problems in every arm's rows."""
     shared = shared_traces(work, train)
     tuned = work.study.tuned_arms()
     if tuned and not shared.kept:
@@ -85,15 +84,15 @@ def _tuning_data(work: StudyRun, train: Sequence[str], facts: dict[str, Any]) ->
 def _rejected_rows(work: StudyRun, name: str, shared: Shared) -> dict[str, Any]:
     """Write the rows whose completions an arm learns to avoid; return what their intervention kept and broke.
 
-    A problem whose trace the intervention does not apply to is in no pair.
+    Problems whose trace the intervention does not apply to are left out.
     """
     arm, order = work.study.arms[name], places(shared.kept)
     if shared.before[name]:
         before = shared.before[name]
     else:  # the chosen rows have no trace; the rejected ones may
-        before = one_trace(work, work.study.teacher_of(arm), order, accepted=True)
-    own = Shelf(order, (before[problem_id] for problem_id in shared.kept if problem_id in before), work.run.folder)
-    made = changed(work, arm.rejected or "", own, shared.kept)
+        before = select_traces(work, work.study.teacher_of(arm), order, accepted=True)
+    own = TraceStore(order, (before[problem_id] for problem_id in shared.kept if problem_id in before), work.run.folder)
+    made = apply_intervention(work, arm.rejected or "", own, shared.kept)
     if not made:
         raise InputError(f"arm {name}: rejected: '{arm.rejected}' applies to none of its traces")
     problem_ids = list(made)
@@ -131,7 +130,7 @@ def _tuned_facts(work: StudyRun, name: str, shared: Shared) -> dict[str, Any]:
         return _facts(work, kept, tune, shared.before[name], shared.traces[name])
     whose, order = whose_rows(work, name, kept), places(kept)
     before, traces = (
-        Shelf(order, (shelf[key] for key in kept if key in (shelf := part[whose[key]])), work.run.folder)
+        TraceStore(order, (shelf[key] for key in kept if key in (shelf := part[whose[key]])), work.run.folder)
         for part in (shared.before, shared.traces)
     )
     own, counts = {key for key in kept if whose[key] == name}, Counter(whose.values())
@@ -159,13 +158,13 @@ def _plans(work: StudyRun, name: str, problem_ids: Sequence[str], facts: dict[st
 
     `facts` None: these are plans of validation problems, of which there may be none.
     """
-    arm, order = work.study.arms[arm_asked(name)], places(problem_ids)
+    arm, order = work.study.arms[arm_of(name)], places(problem_ids)
     teacher = work.study.teacher_of(arm)
-    sides: list[tuple[Shelf, Shelf]] = []
+    sides: list[tuple[TraceStore, TraceStore]] = []
     for number in range(arm.plan_sample, arm.plan_sample + arm.plans):
         reviewed = arm.traces == "reviewed"
-        before = one_trace(work, teacher, order, accepted=False, reviewed=reviewed, number=number)
-        sides.append((before, changed(work, arm.plan, before, problem_ids)))
+        before = select_traces(work, teacher, order, accepted=False, reviewed=reviewed, number=number)
+        sides.append((before, apply_intervention(work, arm.plan, before, problem_ids)))
     if facts is not None and not any(after for _, after in sides):
         which = f" number {arm.plan_sample}" if arm.plan_sample else ""
         raise InputError(f"arm {name}: {teacher} made no plan{which} for any test problem that '{arm.plan}' applies to")
@@ -173,10 +172,10 @@ def _plans(work: StudyRun, name: str, problem_ids: Sequence[str], facts: dict[st
     write_jsonl(work.run.path(f"plans/{name}.jsonl"), plans)
     if facts is None:
         return
-    # of several plans the first that is shown; a shelf keeps the first of a problem
+    # facts are about the first of several plans
     firsts = [(before, after, key) for key in problem_ids for before, after in sides if key in after]
-    originals = Shelf(order, (before[key] for before, _, key in firsts), work.run.folder)
-    shown = Shelf(order, (after[key] for _, after, key in firsts), work.run.folder)
+    originals = TraceStore(order, (before[key] for before, _, key in firsts), work.run.folder)
+    shown = TraceStore(order, (after[key] for _, after, key in firsts), work.run.folder)
     facts[name] = _facts(work, problem_ids, arm.plan, originals, shown)
 
 
@@ -184,17 +183,17 @@ def _facts(
     work: StudyRun,
     problem_ids: Sequence[str],
     intervention: str,
-    before: Shelf,
-    after: Shelf,
+    before: TraceStore,
+    after: TraceStore,
     changed_ids: Collection[str] | None = None,
 ) -> dict[str, Any]:
     """Collect what the report says of an arm's traces: number, maker, length, what the intervention kept and broke.
 
-    `changed_ids`: the problems whose traces the intervention has made, where these are not all.
+    `changed_ids`: the problems whose traces the intervention made; None: all.
     """
     problems, task = work.known(), work.study.task.name
     traced = [key for key in problem_ids if key in after]
-    pairs = Rows(traced, lambda key: (problems[key], after[key]))
+    pairs = LazyRows(traced, lambda key: (problems[key], after[key]))
     counts = sum(work.compute.map(CountJob(task), chunks(pairs)), Counts())
     facts: dict[str, Any] = {
         "rows": len(problem_ids),
@@ -205,22 +204,15 @@ def _facts(
         "oracle": counts.oracle,
         "judged_correct": counts.correct,
         "edited": sum(trace.parent_id is not None and "reviewer" in trace.meta for trace in before.values()),
-        "ids": _list_id(problem_ids),
+        "ids": content_id(list(problem_ids)),
     }
     made = [key for key in traced if changed_ids is None or key in changed_ids]
     if intervention != NO_TRACE and (made or changed_ids is None):
-        rows = Rows(made, lambda key: (problems[key], before[key], after[key]))
+        rows = LazyRows(made, lambda key: (problems[key], before[key], after[key]))
         measured = measure_rows(work.task, rows, compare=functools.partial(_compared, work))
         facts["measured"] = to_json(measured, defaults=True)
         facts["broken"] = broken(get_intervention(intervention), measured)
     return facts
-
-
-def _list_id(texts: Iterable[str]) -> str:
-    listed = ListId()
-    for text in texts:
-        listed.add(text)
-    return listed.id()
 
 
 def _compared(work: StudyRun, rows: Sequence[Compared]) -> Iterator[MeasuredRow]:

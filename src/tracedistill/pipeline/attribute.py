@@ -11,8 +11,8 @@ from tracedistill.evaluation.attribution import (
     Adherence,
     Attributed,
     Case,
+    PlanSamples,
     Propagation,
-    Trial,
     adherence,
     attribute,
     failures_to_read,
@@ -47,7 +47,7 @@ def make_attribution(work: StudyRun, entry: AttributionConfig) -> None:
     for problem_id, plan in plans.items():
         problem, rows = problems[problem_id], attempts[entry.plan].get(problem_id, [])
         verdict = verdicts[plan.trace_id]
-        trial = Trial(
+        trial = PlanSamples(
             problem_id,
             _count(rows),
             _count(attempts[entry.gold].get(problem_id, [])),
@@ -56,7 +56,7 @@ def make_attribution(work: StudyRun, entry: AttributionConfig) -> None:
         )
         attributions = attribute(trial)
         attributed.append(attributions)
-        # one output represents the item: a failed one if there is one
+        # a failed output represents the problem if there is one
         row = next((row for row in rows if row["answer"]["outcome"] != "correct"), rows[0] if rows else None)
         if row is None:
             continue
@@ -106,7 +106,7 @@ def _count(rows: list[Mapping[str, Any]]) -> tuple[int, int]:
 def _verdicts(
     work: StudyRun, teacher: str, plans: Mapping[str, Trace], problems: Mapping[str, Problem]
 ) -> dict[str, Verdict]:
-    """Return trace id -> verdict on the plan shown, by rules and, where they are undecided, a model judge."""
+    """Return trace id -> verdict on the plan shown: by rules or, if they are undecided, by a model judge."""
     verdicts = {
         validation.trace_id: validation.trace for validation in validate(work.task, problems, plans.values(), "all")
     }

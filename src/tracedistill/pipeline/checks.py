@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 
 from tracedistill.engines import identity
-from tracedistill.engines.scripted import SCRIPTED
 from tracedistill.engines.sizes import local_folder
 from tracedistill.errors import InputError
 from tracedistill.pipeline.dtypes import COMPUTES, warn_of_slow
@@ -15,14 +14,13 @@ from tracedistill.pipeline.launch import launch as launch_nodes
 from tracedistill.pipeline.nodes import Graph
 from tracedistill.pipeline.revisions import pin_students
 from tracedistill.pipeline.study_run import StudyRun
-from tracedistill.recipes import StudentConfig, Study, TeacherConfig
+from tracedistill.recipes import SCRIPTED, StudentConfig, Study, TeacherConfig
 from tracedistill.records import Message
 
 
 def warn_if_slow(work: StudyRun, wanted: Sequence[Node]) -> None:
     """Warn of an explicit dtype that is slow on this machine."""
-    unmade = [node for node in wanted if work.run.state(node).kind != "complete"]
-    warn_of_slow(work.asked, work.study, unmade, work.screen)
+    warn_of_slow(work.declared, work.study, work.run.incomplete(wanted), work.screen)
 
 
 def warn_if_absent(work: StudyRun, wanted: Sequence[Node]) -> None:
@@ -30,26 +28,27 @@ def warn_if_absent(work: StudyRun, wanted: Sequence[Node]) -> None:
     from tracedistill.engines.vllm import vllm_program
 
     study = work.study
-    models: dict[str, TeacherConfig | StudentConfig] = {f"teach:{name}": each for name, each in study.teachers.items()}
+    models: dict[str, TeacherConfig | StudentConfig] = {
+        f"teach:{name}": teacher for name, teacher in study.teachers.items()
+    }
     models |= {
         node.name: study.students[node.student]
         for node in wanted
         if node.kind == "generate" and node.student is not None
     }
-    asked = [models[node.name] for node in wanted if node.name in models and work.run.state(node).kind != "complete"]
-    for command in dict.fromkeys(config.vllm_command for config in asked if config.engine == "vllm"):
+    called = [models[node.name] for node in work.run.incomplete(wanted) if node.name in models]
+    for command in dict.fromkeys(config.vllm_command for config in called if config.engine == "vllm"):
         try:
             vllm_program(command)
         except InputError as error:
-            work.screen.say(f"note: answers that are not in the cache yet will be lacking: {error}")
+            work.screen.say(f"note: answers that are not in the cache will be missing: {error}")
 
 
 def pin(work: StudyRun, study: Study, wanted: Sequence[Node]) -> bool:
     """Pin the commits of students to be loaded from the hub; return whether any was new."""
     if not any(identity.is_hub_id(student.model) for student in study.students.values() if student.base_url is None):
         return False
-    todo = [node for node in wanted if node.kind in ("preflight", *COMPUTES)]
-    if all(work.run.state(node).kind == "complete" for node in todo):
+    if not work.run.incomplete(node for node in wanted if node.kind in ("preflight", *COMPUTES)):
         return False
     used = {study.student_of(arm) for arm in study.arms.values()}
     return pin_students(study, work.run.folder, sorted(used))
@@ -62,14 +61,14 @@ def check_keys(work: StudyRun, wanted: Sequence[Node]) -> None:
     study = work.study
     variables: dict[str, str] = {}
     for node in wanted:
-        asked: TeacherConfig | StudentConfig | None = None
+        model: TeacherConfig | StudentConfig | None = None
         if node.kind in ("teach", "validate"):
             name = node.of if node.kind == "teach" else study.validation.judge
-            place, asked = f"teachers.{name}", study.teachers.get(name)  # judge: none is no teacher
+            place, model = f"teachers.{name}", study.teachers.get(name)  # no teacher is named none
         elif node.kind == "generate" and node.student is not None:
-            place, asked = f"students.{node.student}", study.students[node.student]
-        if asked is not None and asked.base_url is not None and work.run.state(node).kind != "complete":
-            variables.setdefault(asked.key_env, place)
+            place, model = f"students.{node.student}", study.students[node.student]
+        if model is not None and model.base_url is not None and not work.run.is_complete(node):
+            variables.setdefault(model.key_env, place)
     for variable, place in variables.items():
         try:
             read_key(variable, os.environ)
@@ -85,7 +84,7 @@ def check_machine(work: StudyRun, wanted: Sequence[Node]) -> None:
     study, training = work.study, work.study.training
     if not (training.attention.startswith("flash") or training.liger == "on" or training.optimizer.startswith("paged")):
         return  # nothing is named that may be missing, and torch need not be loaded
-    unmade = {node.student for node in wanted if node.kind == "train" and work.run.state(node).kind != "complete"}
+    unmade = {node.student for node in work.run.incomplete(wanted) if node.kind == "train"}
     tuned = [study.students[name] for name in sorted(filter(None, unmade))]
     if not tuned:
         return
@@ -124,15 +123,13 @@ def check_students(work: StudyRun, wanted: Sequence[Node], *, launch: bool = Tru
 def trials_to_make(work: StudyRun, wanted: Sequence[Node]) -> list[Node]:
     """Return the trials of students that are made before the first call of a teacher's endpoint; none without one."""
     called = any(teacher.base_url is not None for teacher in _teachers_to_call(work, wanted))
-    return [node for node in Graph(work).trials(wanted) if work.run.state(node).kind != "complete"] if called else []
+    return work.run.incomplete(Graph(work).trials(wanted)) if called else []
 
 
 def _teachers_to_call(work: StudyRun, wanted: Sequence[Node]) -> list[TeacherConfig]:
     """Return the model teachers whose traces are not complete."""
     return [
         work.study.teachers[node.of]
-        for node in wanted
-        if node.kind == "teach"
-        and work.study.teachers[node.of].kind == "model"
-        and work.run.state(node).kind != "complete"
+        for node in work.run.incomplete(wanted)
+        if node.kind == "teach" and work.study.teachers[node.of].kind == "model"
     ]

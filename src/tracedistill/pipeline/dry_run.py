@@ -15,12 +15,12 @@ from tracedistill.forecast.estimates import DEVICES
 from tracedistill.forecast.records import StudyForecast
 from tracedistill.forecast.table import print_forecast
 from tracedistill.pipeline.checks import check_machine, check_students
+from tracedistill.pipeline.execution import make_nodes
 from tracedistill.pipeline.forecast import Devices, Forecaster
 from tracedistill.pipeline.free_stages import make_free
 from tracedistill.pipeline.graph import PARTS, Node
 from tracedistill.pipeline.hardware import shared_rows
 from tracedistill.pipeline.load import LoadedStudy
-from tracedistill.pipeline.making import make_nodes
 from tracedistill.pipeline.method_checks import arms_to_tune, method_faults
 from tracedistill.pipeline.nodes import Graph
 from tracedistill.pipeline.screen import Screen
@@ -40,7 +40,7 @@ def dry_run(loaded: LoadedStudy, device: str | None = None) -> StudyForecast:
         raise InputError(
             f"--device {device}: unknown; choose one of {', '.join(DEVICES)}, or leave it out for this machine"
         )
-    work = StudyRun(loaded.study, loaded.recipe, Screen(), loaded.overrides)
+    work = StudyRun(loaded, Screen())
     work.run.claim()
     with work.run.lock(), work.screen.overall():
         work.suppose(None if device is None else "bfloat16")
@@ -55,7 +55,7 @@ def dry_run(loaded: LoadedStudy, device: str | None = None) -> StudyForecast:
         of = functools.partial(device_of, device)
         shared = shared_rows(work.study, work.recipe)
         work.screen.doing("forecast")
-        forecast = Forecaster(work, graph.attempting, nodes, of, shared).forecast(failed, [*paused, *hidden])
+        forecast = Forecaster(work, graph.evaluation, nodes, of, shared).forecast(failed, [*paused, *hidden])
     if not work.screen.console.quiet:
         print_forecast(forecast, work.screen.say)
     return forecast
@@ -67,7 +67,7 @@ def _faults(work: StudyRun, nodes: Sequence[Node], *, here: bool) -> list[str]:
     `here`: the study is to run on this machine, so that what is not installed counts.
     """
     faults = []
-    unmade = {node.kind for node in nodes if work.run.state(node).kind != "complete"}
+    unmade = {node.kind for node in work.run.incomplete(nodes)}
     if work.study.tracking != "none" and unmade & {"train", "report"}:
         try:
             check_tracker(work.study.tracking)
@@ -86,7 +86,7 @@ def _faults(work: StudyRun, nodes: Sequence[Node], *, here: bool) -> list[str]:
     return faults
 
 
-def foresee(loaded: LoadedStudy, devices: Devices, *, make: bool = True) -> StudyForecast:
+def silent_forecast(loaded: LoadedStudy, devices: Devices, *, make: bool = True) -> StudyForecast:
     """Forecast as `dry_run` does, silently and without touching the run folder: for the doctor.
 
     What is made for it (see `dry_run`) goes into a temporary folder, beside links to existing files. `make`: whether to
@@ -95,17 +95,16 @@ def foresee(loaded: LoadedStudy, devices: Devices, *, make: bool = True) -> Stud
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "run"
         _link(loaded.study.folder, folder)
-        study = replace(loaded.study, run_dir=str(folder))
-        work = StudyRun(study, loaded.recipe, Screen(quiet=True), loaded.overrides)
+        work = StudyRun(replace(loaded, study=replace(loaded.study, run_dir=str(folder))), Screen(quiet=True))
         work.run.claim()
         work.suppose()
         graph = Graph(work)
         nodes = graph.nodes()
         failed, paused = make_free(work, nodes, make_nodes) if make else ([], [])
-        return Forecaster(work, graph.attempting, nodes, devices).forecast(failed, paused)
+        return Forecaster(work, graph.evaluation, nodes, devices).forecast(failed, paused)
 
 
-NOT_FORESEEN_FROM = ("adapters", "generations", "attempts", "attribution", ".lock", PARTS)
+NOT_FORECAST_FROM = ("adapters", "generations", "attempts", "attribution", ".lock", PARTS)
 """Parts of a run folder that no forecast reads."""
 
 
@@ -116,7 +115,7 @@ def _link(source: Path, target: Path) -> None:
     """
     for path in source.rglob("*") if source.is_dir() else ():
         name = path.relative_to(source)
-        if name.parts[0] not in NOT_FORESEEN_FROM and path.is_file():
+        if name.parts[0] not in NOT_FORECAST_FROM and path.is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             if name.parts[0] == "review":
                 shutil.copy2(path, target / name)

@@ -11,7 +11,6 @@ from typing import Literal
 
 from tracedistill.engines.dtypes import SLOW, DtypeChoice, choose, slowness
 from tracedistill.engines.processor import DTYPES, Dtype
-from tracedistill.engines.scripted import SCRIPTED
 from tracedistill.files import read_json, write_json
 from tracedistill.pipeline.graph import Node, RunFolder
 from tracedistill.pipeline.screen import Screen
@@ -43,7 +42,7 @@ def kept(run: RunFolder) -> dict[str, Dtype]:
 
 def students_here(study: Study) -> dict[str, Wanted]:
     """Return student -> dtype, or auto, of the students that run on this machine."""
-    return {name: student.dtype for name, student in study.students.items() if _runs_here(student.model, student)}
+    return {name: student.dtype for name, student in study.students.items() if student.loads_weights}
 
 
 def settle(wanted: Mapping[str, Wanted], run: RunFolder, screen: Screen) -> dict[str, Dtype]:
@@ -63,16 +62,16 @@ def settle(wanted: Mapping[str, Wanted], run: RunFolder, screen: Screen) -> dict
     return settled_before
 
 
-def warn_of_slow(asked: Study, settled: Study, nodes: Sequence[Node], screen: Screen) -> None:
+def warn_of_slow(declared: Study, settled: Study, nodes: Sequence[Node], screen: Screen) -> None:
     """Warn once per student that is about to compute in a bfloat16 that is slow here.
 
-    `asked`: the study as its recipe says; `nodes`: the nodes to be made.
+    `declared`: the study as its recipe says; `nodes`: the nodes to be made.
     """
     if not any(node.kind in COMPUTES for node in nodes):
         return
     for name in sorted({settled.student_of(arm) for arm in settled.arms.values()}):
         student = settled.students[name]
-        if student.dtype != "bfloat16" or not _runs_here(student.model, student):
+        if student.dtype != "bfloat16" or not student.loads_weights:
             continue
         factor = slowness(student.dtype)
         if factor < SLOW:
@@ -80,11 +79,7 @@ def warn_of_slow(asked: Study, settled: Study, nodes: Sequence[Node], screen: Sc
         slow = (
             f"warning: student {name} computes in bfloat16, and float32 is {factor:.1f} times as fast on this machine"
         )
-        if asked.students[name].dtype == "auto":
+        if declared.students[name].dtype == "auto":
             screen.say(f"{slow}. This run folder was started in bfloat16 and keeps it; a new run_dir gets float32.")
         else:
             screen.say(f"{slow}. Set students.{name}.dtype: float32 (or auto).")
-
-
-def _runs_here(model: str, config: object) -> bool:
-    return getattr(config, "base_url", None) is None and not model.startswith(SCRIPTED)

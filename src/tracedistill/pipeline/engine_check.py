@@ -12,8 +12,7 @@ from tracedistill.errors import InputError
 from tracedistill.files import to_json, write_json
 from tracedistill.pipeline.engines import arm_engine, local_engine
 from tracedistill.pipeline.evaluate import Evaluation
-from tracedistill.pipeline.terms import OWN
-from tracedistill.recipes import run_name
+from tracedistill.recipes import OWN, run_name
 
 if TYPE_CHECKING:
     from tracedistill.pipeline.study_run import StudyRun
@@ -36,7 +35,7 @@ class EngineCheck:
     """The first row whose text differs: its id, vLLM's text, transformers' text."""
 
 
-def check_engines(work: StudyRun, attempting: Evaluation, n: int) -> dict[str, EngineCheck]:
+def check_engines(work: StudyRun, evaluation: Evaluation, n: int) -> dict[str, EngineCheck]:
     """Run the first n test problems of every arm that vLLM serves through both engines; saved in the run folder.
 
     All arms are answered by vLLM first, from the cache if possible, then by transformers on this machine. Raises
@@ -49,17 +48,17 @@ def check_engines(work: StudyRun, attempting: Evaluation, n: int) -> dict[str, E
     ]  # fmt: skip
     if not names:
         raise InputError("--check-engine: no student of this study has engine: vllm, so there is nothing to compare")
-    asked = {name: attempting.asked(name, problems).requests for name in names}
+    requests = {name: evaluation.requests_of(name, problems).requests for name in names}
     size = study.evaluation.batch_size
-    served = {name: _texts(arm_engine(work, name), asked[name], len(asked[name]) or 1) for name in names}
+    served = {name: _texts(arm_engine(work, name), requests[name], len(requests[name]) or 1) for name in names}
     work.serving.stop()
     checked = {}
     for name in names:
         student, adapter = study.student_of(name), study.adapter_of(name)
         folder = None if adapter is None else work.run.path(f"adapters/{run_name(adapter, 0)}")
         merge = folder is not None and study.training.method == "lora" and bool(lora_obstacle(folder))
-        here = _texts(local_engine(work, student, folder, merge=merge), asked[name], size)
-        judge = attempting.judge(problems)
+        here = _texts(local_engine(work, student, folder, merge=merge), requests[name], size)
+        judge = evaluation.judge(problems)
         changed = [key for key, text in here.items() if text != served[name][key]]
         flips = sum(judge(key, here[key]) != judge(key, served[name][key]) for key in changed)
         example = (changed[0], served[name][changed[0]], here[changed[0]]) if changed else None

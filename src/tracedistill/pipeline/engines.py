@@ -6,7 +6,7 @@ No other module of the pipeline opens an engine.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,28 @@ from tracedistill.compute.cluster import RayCluster
 from tracedistill.engines import Engine, Generation, Request
 from tracedistill.engines.dtypes import settled
 from tracedistill.engines.ray_students import EngineJob, RayStudent
-from tracedistill.engines.scripted import SCRIPTED, ScriptedEngine
+from tracedistill.engines.scripted import ScriptedEngine
 from tracedistill.engines.server import ServerEngine
+from tracedistill.engines.vllm import output_flags
 from tracedistill.engines.vllm_engines import VllmChatEngine, VllmTokenEngine
 from tracedistill.errors import InputError
 from tracedistill.files import read_json
-from tracedistill.pipeline import serving
+from tracedistill.pipeline import vllm_engines
 from tracedistill.pipeline.paid_calls import Usage, buy, prices_of
 from tracedistill.pipeline.study_run import StudyRun
-from tracedistill.recipes import StudentConfig, TeacherConfig, run_name
+from tracedistill.recipes import SCRIPTED, StudentConfig, TeacherConfig, run_name
+
+NOT_CONTENT = (
+    "key_env", "concurrency", "requests_per_minute", "tokens_per_minute", "timeout", "mode",
+    "vllm_command", "usd_per_million_in", "usd_per_million_in_cached", "usd_per_million_out", "usd_per_hour",
+)  # fmt: skip
+"""Teacher and student settings that change the cost of answers, not their content."""
+
+
+def answered_by(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a teacher or student that its answers depend on."""
+    content = {key: value for key, value in config.items() if key not in NOT_CONTENT}
+    return content | {"vllm_args": output_flags(content.get("vllm_args", ()))}
 
 
 def local_engine(work: StudyRun, student: str, adapter: Path | None = None, *, merge: bool = True) -> Engine:
@@ -83,7 +96,7 @@ def arm_engine(work: StudyRun, name: str, seed: int = 0) -> Engine:
     adapter = work.study.adapter_of(name)
     if config.engine == "vllm":
         run = None if adapter is None else run_name(adapter, seed)
-        return Endpoint(work, name, config, config.model, serving.student_engine(work, student, run))
+        return Endpoint(work, name, config, config.model, vllm_engines.student_engine(work, student, run))
     open_engine = local_engine if config.model.startswith(SCRIPTED) or work.share[1] > 1 else spread_engine
     if adapter is None or config.model.startswith(SCRIPTED):
         return open_engine(work, student)
@@ -97,13 +110,13 @@ def teacher_engine(work: StudyRun, teacher: str, config: TeacherConfig) -> Engin
     if config.kind == "student":
         student = config.student or next(iter(work.study.students))
         if work.study.students[student].engine == "vllm":
-            return serving.student_engine(work, student)
+            return vllm_engines.student_engine(work, student)
         return local_engine(work, student)
     model = config.model or ""
     if model.startswith(SCRIPTED):
         return ScriptedEngine.from_path(model.removeprefix(SCRIPTED))
     if config.engine == "vllm":
-        return serving.teacher_engine(work, teacher, config)
+        return vllm_engines.teacher_engine(work, teacher, config)
     if config.base_url is None:
         from tracedistill.engines.local import LocalEngine
 

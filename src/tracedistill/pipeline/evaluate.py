@@ -11,16 +11,16 @@ from typing import Any
 from tracedistill.chat.formats import ANSWER_TASK, parse_completion
 from tracedistill.engines.vllm import lora_obstacle
 from tracedistill.evaluation.batches import ArmRun, attempt_batches, merged_attempts
-from tracedistill.evaluation.requests import ArmRequests, PromptSpec, requests_for, shots_for
+from tracedistill.evaluation.requests import ArmRequests, requests_for, shots_for
 from tracedistill.evaluation.scoring import ScoreJob
 from tracedistill.files import content_id, read_jsonl, to_json, write_json, write_jsonl
-from tracedistill.pipeline.chosen import one_trace, places
 from tracedistill.pipeline.engines import Endpoint, arm_engine, local_engine
 from tracedistill.pipeline.graph import UNFINISHED, discard
 from tracedistill.pipeline.study_run import StudyRun
-from tracedistill.pipeline.terms import OWN
-from tracedistill.recipes import Arm, arm_asked, arm_of_run, choose_on, run_name
+from tracedistill.pipeline.trace_selection import places, select_traces
+from tracedistill.recipes import OWN, Arm, arm_of, arm_of_run, choose_on, run_name
 from tracedistill.records import Attempt, Problem, Trace
+from tracedistill.sft.messages import PromptSpec
 from tracedistill.tasks._overlap import sample_ids
 
 PAYS = 10
@@ -38,7 +38,7 @@ class Evaluation:
         self.work = work
         self.study = work.study
 
-    # ---- asking
+    # ---- requests
 
     def prompt_spec(self, name: str) -> PromptSpec:
         """Return how an arm is prompted."""
@@ -51,46 +51,39 @@ class Evaluation:
             if arm.shots_with_traces:
                 person = arm.traces == "reviewed"
                 order = places(problem.problem_id for problem in chosen)
-                known = one_trace(work, study.teacher_of(arm), order, accepted=True, reviewed=person)
+                known = select_traces(work, study.teacher_of(arm), order, accepted=True, reviewed=person)
             shots = [(problem, known.get(problem.problem_id)) for problem in chosen]
         config, adapter = study.evaluation, study.adapter_of(name)
-        student = study.student_config(arm)
-        return PromptSpec(
-            task=work.task,
-            arm=arm,
-            template=work.prompt(arm),
-            system=student.system,
-            system_role=student.system_role,
+        return replace(
+            work.prompt_spec(arm),
             mark=ANSWER_TASK if adapter is not None and study.arms[adapter].rationale_weight is not None else "",
-            format=study.format,
             samples=config.samples if arm.samples is None else arm.samples,
             temperature=config.temperature if arm.temperature is None else arm.temperature,
-            seed=study.seed,
             shots=shots,
         )
 
     def runs_of(self, name: str) -> list[str]:
         """Return the runs of an arm, or of an arm `on_validation`."""
-        return [run_name(name, seed) for seed in range(len(self.study.runs_of(arm_asked(name))))]
+        return [run_name(name, seed) for seed in range(len(self.study.runs_of(arm_of(name))))]
 
     def problems_of(self, name: str) -> list[Problem]:
-        """Return the problems that an arm is asked: test problems, or those that arms are chosen on."""
-        if name == arm_asked(name):
+        """Return the problems that an arm is evaluated on: test problems, or validation problems to choose arms by."""
+        if name == arm_of(name):
             return self.work.problems("test")
         held = self.work.problems("validation")
         most = choose_on(self.study.task.name, self.study.evaluation.choose_on)
-        return [held[place] for place in sample_ids([each.problem_id for each in held], most, self.study.seed)]
+        return [held[place] for place in sample_ids([problem.problem_id for problem in held], most, self.study.seed)]
 
-    def asked(self, name: str, problems: Sequence[Problem], seed: int = 0) -> ArmRequests:
+    def requests_of(self, name: str, problems: Sequence[Problem], seed: int = 0) -> ArmRequests:
         """Build the requests of an arm, or of an arm `on_validation`, for these problems.
 
         Problems without a required plan or forced trace are left out.
         """
-        arm, plans = self.study.arms[arm_asked(name)], dict[str, list[Trace | None]]()
+        arm, plans = self.study.arms[arm_of(name)], dict[str, list[Trace | None]]()
         if self.work.shows_plan(arm):
             for trace in read_jsonl(self.work.run.path(f"plans/{name}.jsonl"), Trace):
                 plans.setdefault(trace.problem_id, []).append(trace)
-        return requests_for(self.prompt_spec(arm_asked(name)), problems, plans, self._forced(name, arm, problems, seed))
+        return requests_for(self.prompt_spec(arm_of(name)), problems, plans, self._forced(name, arm, problems, seed))
 
     def _forced(self, name: str, arm: Arm, problems: Sequence[Problem], seed: int) -> dict[str, Trace]:
         if arm.forced is None:
@@ -112,7 +105,7 @@ class Evaluation:
                 )
         return forced
 
-    # ---- the pieces of the graph
+    # ---- the nodes of the graph
 
     def make_parity(self, name: str, seed: int) -> None:
         """Decide whether an adapter may be merged, from greedy answers both ways on problems outside the test set."""
@@ -167,11 +160,9 @@ class Evaluation:
             return "all weights were tuned: there is nothing to merge"
         if self.study.students[student].quantization != "none":
             return "4-bit weights keep the adapter apart"
-        asked = self.attempts_with(name) * len(self.work.problems("test"))
-        if config.merge == "auto" and not needed and asked < PAYS * config.parity:
-            return (
-                f"{asked} attempts are fewer than {PAYS} times the {config.parity} of the check, which would cost more"
-            )
+        attempts = self.attempts_with(name) * len(self.work.problems("test"))
+        if config.merge == "auto" and not needed and attempts < PAYS * config.parity:
+            return f"{attempts} attempts do not pay for the check, which needs {PAYS} times its {config.parity} prompts"
         return ""
 
     def judge(self, problems: Sequence[Problem]) -> Callable[[str, str], str]:
@@ -184,17 +175,17 @@ class Evaluation:
         return judge
 
     def make_attempts(self, name: str, seed: int) -> dict[str, Any]:
-        """Generate an arm's attempts at its problems; each of several processes takes its share of the batches."""
-        study, run, own = self.study, run_name(name, seed), arm_asked(name)
+        """Generate an arm's attempts; each of several processes takes its share of the batches."""
+        study, run, own = self.study, run_name(name, seed), arm_of(name)
         student, problems = study.student_of(own), self.problems_of(name)
-        asked = self.asked(name, problems, seed)
+        prompts = self.requests_of(name, problems, seed)
         engine = arm_engine(self.work, own, seed)
         facts: dict[str, Any] = {"engine": engine.describe(), "processes": self.work.share[1]}
         todo = ArmRun(
             name=run,
             arm=own,
             student=student,
-            asked=asked,
+            prompts=prompts,
             batch_size=max(study.evaluation.batch_size, 4 * study.students[student].concurrency)
             if isinstance(engine, Endpoint)
             else study.evaluation.batch_size,
@@ -225,11 +216,11 @@ class Evaluation:
 
     def _unasked(self, run: ArmRun, problems: Sequence[Problem]) -> Iterator[Attempt]:
         """Yield empty attempts for problems without a plan or forced trace, so that they stay in the denominator."""
-        asked = {request.request_id for request in run.asked.requests}
+        requested = {request.request_id for request in run.prompts.requests}
         for problem in problems:
             for number in range(self.study.samples_of(run.arm)):
                 key = f"{problem.problem_id}/{number}"
-                if key not in asked:
+                if key not in requested:
                     yield Attempt(
                         attempt_id=f"{run.name}/{key}",
                         problem_id=problem.problem_id,
@@ -246,7 +237,7 @@ class Evaluation:
 
     def make_scores(self, name: str) -> None:
         """Judge the attempts of all runs of an arm, or of an arm `on_validation`."""
-        arm, runs = self.study.arms[arm_asked(name)], self.runs_of(name)
+        arm, runs = self.study.arms[arm_of(name)], self.runs_of(name)
         sources = tuple(self.work.run.path(f"generations/{run}.jsonl") for run in runs)
         job = ScoreJob(
             self.study.task.name,
@@ -259,7 +250,7 @@ class Evaluation:
             self.work.write_by_parts(job, sources, self.work.run.path(f"attempts/{name}.jsonl"), progress=update)
 
     def _forced_file(self, name: str, arm: Arm, seed: int) -> Path | None:
-        """Return the file of traces prefilled for an arm's student; None if there is none."""
+        """Return the file of traces that an arm's student is prefilled with, or None."""
         if arm.forced is None:
             return None
         if arm.forced != OWN:
@@ -274,6 +265,6 @@ class Evaluation:
 
         size = self.study.evaluation.batch_size
         problems = self.work.problems("test")[:n]
-        requests = self.asked(name, problems).requests
+        requests = self.requests_of(name, problems).requests
         others = sorted({1, max(1, size // 2), 2 * size} - {size})
         return list(determinism(arm_engine(self.work, name), requests, size, others, self.judge(problems)))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 
 from tracedistill.interventions import NO_TRACE, find_intervention, intervene
-from tracedistill.pipeline.chosen import one_trace, places
 from tracedistill.pipeline.study_run import StudyRun
+from tracedistill.pipeline.trace_selection import places, select_traces
 from tracedistill.records import Example, Problem
-from tracedistill.sft.examples import assign_mix, examples_for, two_targets
+from tracedistill.sft.examples import assign_mix, examples_for
 
 Lengths = dict[str, list[tuple[int, int]]]
 """Problem -> (tokens, supervised tokens) of each of its rows (two rows if an arm has two targets)."""
@@ -40,20 +40,15 @@ def _own_rows(
     if arm.tune not in (None, NO_TRACE):
         if f"validate:{teacher}" in complete and arm.traces == "teacher":
             by_id = {problem.problem_id: problem for problem in train}
-            known = list(one_trace(work, teacher, places(by_id), accepted=True).values())
+            known = list(select_traces(work, teacher, places(by_id), accepted=True).values())
             changed = intervene(arm.tune or "correct", work.task, by_id, known, study.seed)
             traces = {trace.problem_id: trace for trace in changed}
             train = [problem for problem in train if problem.problem_id in traces]
         else:
             extra = study.teachers[teacher].max_tokens
-    change, answers = find_intervention(arm.tune), {}
-    if change is not None and change.answers:
-        answers = {key: trace.answer for key, trace in traces.items() if trace.answer is not None}
-    student, two = study.student_config(arm), arm.rationale_weight is not None
-    shown = {} if two else traces
-    system, role, text = student.system, student.system_role, work.prompt(arm)
-    rows = examples_for(work.task, name, arm, text, train, shown, system, study.format, answers, role)
-    return (two_targets(rows, traces) if two else rows), extra
+    change = find_intervention(arm.tune)
+    answers = change is not None and change.answers
+    return examples_for(work.prompt_spec(arm), name, train, traces, own_answers=answers), extra
 
 
 def by_problem(examples: Iterable[Example], lengths: Iterable[tuple[int, int]]) -> Lengths:

@@ -7,10 +7,9 @@ from dataclasses import replace
 
 from tracedistill.chat.prompts import PROMPTS
 from tracedistill.engines import Request
-from tracedistill.engines.scripted import SCRIPTED
 from tracedistill.engines.sizes import ModelSize, size_of
 from tracedistill.errors import InputError
-from tracedistill.evaluation.requests import PromptSpec, requests_for
+from tracedistill.evaluation.requests import requests_for
 from tracedistill.files import read_jsonl
 from tracedistill.forecast.estimates import (
     Device,
@@ -35,8 +34,9 @@ from tracedistill.pipeline.preflight import limits_of
 from tracedistill.pipeline.sft_rows import heldout_file
 from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.pipeline.teacher_quotes import quotes
-from tracedistill.recipes import arm_asked, candidates, choose_on, draws, on_validation
+from tracedistill.recipes import SCRIPTED, arm_of, candidates, choose_on, draws, on_validation
 from tracedistill.records import Example, Problem
+from tracedistill.sft.messages import PromptSpec
 from tracedistill.sft.preflight import SHORT_ROWS, preflight
 
 UNTUNED_WRITES = 0.15
@@ -243,7 +243,7 @@ class Forecaster:
     # ---- asking
 
     def _asking(self, name: str, tunings: Mapping[str, TuningEstimate]) -> EvaluationEstimate:
-        arm, student = self.study.arms[arm_asked(name)], self.study.student_of(arm_asked(name))
+        arm, student = self.study.arms[arm_of(name)], self.study.student_of(arm_of(name))
         config = self.study.students[student]
         runs = len(self.attempting.runs_of(name))
         lengths, at_most = self._prompts(name, student, tunings)
@@ -258,7 +258,7 @@ class Forecaster:
         size = self._size(student)
         if size is None or lengths is None or not self._device(config.dtype).known:
             return EvaluationEstimate(name, student, lengths, None, 0.0, at_most)
-        adapter = self.study.adapter_of(arm_asked(name))
+        adapter = self.study.adapter_of(arm_of(name))
         merged = adapter is not None and self._merges(adapter)
         need = asking_need(
             size, lengths, self.study.evaluation.batch_size, config, self._device(config.dtype), merged
@@ -269,7 +269,7 @@ class Forecaster:
         self, name: str, student: str, tunings: Mapping[str, TuningEstimate]
     ) -> tuple[PromptLengths | None, bool]:
         """Return one run's prompts, and whether their answers are counted at full length."""
-        study, own = self.study, arm_asked(name)
+        study, own = self.study, arm_of(name)
         arm, held = study.arms[own], own != name
         lender = tunings.get(study.adapter_of(own) or "")
         written, at_most, longest_written = UNTUNED_WRITES * arm.max_tokens, True, float(arm.max_tokens)
@@ -292,7 +292,7 @@ class Forecaster:
         meter = self._meter(student)
         problems, extra = self.attempting.problems_of(name) if held else self._problems("test"), 0
         try:
-            requested = self.attempting.asked(name, problems).requests
+            requested = self.attempting.requests_of(name, problems).requests
         except InputError:  # no plans or traces yet
             requested, extra = self._without(own, problems)
         counted = meter.prompts(requested)
@@ -304,7 +304,7 @@ class Forecaster:
 
     def _check_window(self, name: str, lengths: Sequence[int]) -> None:
         """Record prompts that leave no room for an answer in the student's context window; they are skipped."""
-        arm = self.study.arms[arm_asked(name)]
+        arm = self.study.arms[arm_of(name)]
         student = self.study.student_of(arm)
         config = self.study.students[student]
         size = None if config.base_url is not None or config.model.startswith(SCRIPTED) else self._size(student)

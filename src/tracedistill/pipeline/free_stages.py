@@ -1,14 +1,13 @@
-"""Stages that cost nothing, made before a forecast so that it counts what is there."""
+"""Make stages that cost nothing before a forecast, so that it counts real data."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
 from tracedistill.errors import InputError, Paused
-from tracedistill.pipeline.graph import Node, upstream
+from tracedistill.pipeline.graph import Node, needed_by
 from tracedistill.pipeline.study_run import StudyRun
-from tracedistill.pipeline.terms import FREE_TEACHERS
-from tracedistill.recipes import Study
+from tracedistill.recipes import FREE_TEACHERS, Study
 
 Make = Callable[[StudyRun, Sequence[Node]], list[str]]
 """Makes nodes."""
@@ -25,8 +24,7 @@ def make_free(work: StudyRun, nodes: Sequence[Node], make: Make) -> tuple[list[s
     for node in nodes:
         if not _is_free(work.study, node):
             continue
-        before = [other for other in upstream(nodes, [node]) if other.name != node.name]
-        if any(work.run.state(other).kind != "complete" for other in before):
+        if work.run.incomplete(needed_by(nodes, [node])):
             continue
         try:
             make(work, [node])

@@ -20,9 +20,9 @@ from typing import Any, Literal, TypeGuard
 from tracedistill import __version__
 from tracedistill.errors import InputError
 from tracedistill.files import canonical, content_id, file_hash, locked, read_json, write_json
+from tracedistill.output import say
 from tracedistill.recipes.differences import differences
 from tracedistill.records import node_name
-from tracedistill.shown import say
 
 StateKind = Literal["complete", "missing", "stale", "damaged"]
 Kind = Literal[
@@ -48,7 +48,7 @@ LOCK_HELD = "TRACEDISTILL_LOCK_HELD"
 """Environment variable of launched processes: the run folder whose lock their parent holds."""
 CONFIG_NAME = "TRACEDISTILL_ACCELERATE_CONFIG"
 """Environment variable of launched processes: the name of their accelerate configuration."""
-UNASKED = ("accelerate_config", "launcher")
+NOT_COMPARED = ("accelerate_config", "launcher")
 """Settings that no result depends on, so that a run folder may continue on other hardware."""
 
 
@@ -57,7 +57,6 @@ class Node:
     """One node of the graph: input files, output files, and the settings that its result depends on."""
 
     kind: Kind
-    """Kind of node."""
     of: str
     """Its teacher (teach, validate, review), student (preflight, trial), run of an arm (train, parity, generate) or arm
     (score, attribute); empty if it belongs to the whole study."""
@@ -155,7 +154,7 @@ class RunFolder:
                 f"no {gone[0]}" if gone else f"{node.outputs[0]} is incomplete, or was written by another command",
             )
         manifest = read_json(path)
-        change = next(differences(_asked(manifest.part("params")), _asked(_plain(node.params))), None)
+        change = next(differences(_compared(manifest.part("params")), _compared(_plain(node.params))), None)
         if change is not None:
             return NodeState("stale", _in_words(*change))
         for name, known in (manifest.part("sources") if "sources" in manifest else {}).items():
@@ -182,6 +181,14 @@ class RunFolder:
         if manifest.get(UNFINISHED):
             return NodeState("stale", str(manifest[UNFINISHED]))
         return NodeState("complete")
+
+    def is_complete(self, node: Node) -> bool:
+        """Return whether a node needs nothing done."""
+        return self.state(node).kind == "complete"
+
+    def incomplete(self, nodes: Iterable[Node]) -> list[Node]:
+        """Return the nodes that are still to be made."""
+        return [node for node in nodes if not self.is_complete(node)]
 
     def parts(self, node: Node) -> Path:
         """Return the folder for parts of a node's outputs, named after its inputs and settings; remove others."""
@@ -252,13 +259,13 @@ def peak_memory() -> int:
 
 def versions() -> dict[str, str]:
     """Return the installed versions of libraries that results depend on."""
-    found = {}
+    installed = {}
     for name in LIBRARIES:
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def discard(path: Path) -> None:
@@ -280,6 +287,13 @@ def upstream(nodes: Sequence[Node], wanted: Iterable[Node]) -> list[Node]:
             needed.add(node.name)
             queue += [maker[name] for name in node.inputs if name in maker]  # files from outside have no maker
     return [node for node in nodes if node.name in needed]
+
+
+def needed_by(nodes: Sequence[Node], wanted: Iterable[Node]) -> list[Node]:
+    """Return all that the wanted nodes need, without these themselves."""
+    wanted = list(wanted)
+    names = {node.name for node in wanted}
+    return [node for node in upstream(nodes, wanted) if node.name not in names]
 
 
 def _content(path: Path) -> dict[str, Any]:
@@ -313,11 +327,11 @@ def _plain(value: Any) -> Any:
     return json.loads(canonical(value))
 
 
-def _asked(settings: Any) -> Any:
+def _compared(settings: Any) -> Any:
     """Return settings without those that no result depends on."""
     if not isinstance(settings, dict):
         return settings
-    return {key: _asked(value) for key, value in settings.items() if key not in UNASKED}
+    return {key: _compared(value) for key, value in settings.items() if key not in NOT_COMPARED}
 
 
 def _in_words(key: str, before: Any, now: Any) -> str:

@@ -1,10 +1,10 @@
-"""The hardware that a stage is launched on: an accelerate configuration that the recipe names, or what is here.
+"""The hardware that a stage is launched on: the accelerate configuration in the recipe, or what this machine has.
 
     auto, no GPU       accelerate_configs/cpu.yaml, one process
     auto, one GPU      accelerate_configs/single_gpu.yaml, one process
-    auto, several      accelerate_configs/ddp.yaml with a process for each, or as many as share a batch evenly
+    auto, several      accelerate_configs/ddp.yaml, one process per GPU, or as many as share a batch evenly
 
-No result depends on it: a run folder that is moved goes on with what the other machine has.
+No result depends on it, so a run folder can continue on other hardware.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from tracedistill.engines.gpus import visible_gpus
-from tracedistill.engines.scripted import SCRIPTED
 from tracedistill.errors import InputError
 from tracedistill.recipes import LauncherConfig, StudentConfig, Study, TrainingConfig
-from tracedistill.recipes.documents import parse
+from tracedistill.recipes.safe_yaml import parse
 
 AUTO = "auto"
 """The value of `accelerate_config` that takes what this machine has."""
@@ -31,9 +30,7 @@ class Hardware:
     name: str
     """Name or file of the configuration, as in `accelerate_config`."""
     config: Path
-    """Its file."""
     processes: int
-    """Processes on this machine."""
     why: str = ""
     """Why it was chosen, in one line; empty if the recipe names it."""
     machines: int = 1
@@ -44,7 +41,7 @@ def training_hardware(study: Study, recipe: Path) -> Hardware:
     """Return the hardware for training. Raises InputError if the recipe's configuration is invalid."""
     hardware = _hardware(study.training.accelerate_config, "training", recipe, study.training)
     launcher = study.training.launcher
-    machines = machines_of(hardware.config) if launcher.num_machines is None else launcher.num_machines
+    machines = launcher.num_machines or settings_of(hardware.config)["num_machines"]
     everywhere = launcher.num_processes or hardware.processes * machines
     return replace(hardware, processes=max(1, everywhere // machines), machines=machines)
 
@@ -74,7 +71,7 @@ def spreads(study: Study, student: StudentConfig) -> bool:
     wanted = study.evaluation.accelerate_config
     if wanted is None or student.base_url is not None or student.engine != "transformers":
         return False
-    return wanted != AUTO or (not student.model.startswith(SCRIPTED) and len(visible_gpus()) > 1)
+    return wanted != AUTO or (student.loads_weights and len(visible_gpus()) > 1)
 
 
 def _hardware(
@@ -82,7 +79,8 @@ def _hardware(
 ) -> Hardware:
     if wanted != AUTO:
         config = accelerate_config(wanted, recipe, stage)
-        return Hardware(wanted, config, processes_of(config))
+        settings = settings_of(config)
+        return Hardware(wanted, config, max(1, settings["num_processes"] // settings["num_machines"]))
     gpus = visible_gpus()
     name, processes = chosen(len(gpus), training)
     return Hardware(name, accelerate_config(name, recipe, stage), processes, _why(gpus, processes))
@@ -109,19 +107,12 @@ def _why(gpus: Sequence[str], processes: int) -> str:
     return f"{processes} of {len(gpus)} GPUs, {gpus[0]}: more cannot share training.batch_size evenly"
 
 
-def processes_of(config: Path) -> int:
-    """Return the processes per machine of an accelerate configuration. Raises InputError if it is invalid."""
+def settings_of(config: Path) -> dict[str, Any]:
+    """Read an accelerate configuration. Raises InputError if it is invalid."""
     try:
         settings = parse(config.read_text(encoding="utf-8")) or {}
-        return max(1, int(settings.get("num_processes", 1)) // max(1, int(settings.get("num_machines", 1))))
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise InputError(f"{config}: not an accelerate configuration: {error}") from error
-
-
-def machines_of(config: Path) -> int:
-    """Return the machines of an accelerate configuration. Raises InputError if it is invalid."""
-    try:
-        return max(1, int((parse(config.read_text(encoding="utf-8")) or {}).get("num_machines", 1)))
+        counts = {key: max(1, int(settings.get(key, 1))) for key in ("num_processes", "num_machines")}
+        return {**settings, **counts}
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{config}: not an accelerate configuration: {error}") from error
 
@@ -129,9 +120,9 @@ def machines_of(config: Path) -> int:
 def shared_rows(study: Study, recipe: Path) -> int:
     """Return the number of processes that share one row in training; 1 if the configuration cannot be read here."""
     try:
-        settings = parse(training_hardware(study, recipe).config.read_text(encoding="utf-8"))
+        settings = settings_of(training_hardware(study, recipe).config)
         return max(1, int(settings.get("parallelism_config", {}).get("parallelism_config_cp_size", 1)))
-    except (InputError, OSError, ValueError, TypeError, AttributeError):
+    except (InputError, ValueError, TypeError, AttributeError):
         return 1
 
 

@@ -11,9 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+import psutil
+
 from tracedistill.compute import usable_cores
 from tracedistill.errors import InputError
-from tracedistill.events import LINES, LISTENING, LIVE, read
+from tracedistill.events import LINES, LISTENING, LIVE, parse
 from tracedistill.pipeline.graph import CONFIG_NAME, LOCK_HELD, Clock, Kind, Node
 from tracedistill.pipeline.hardware import evaluation_hardware, launcher_flags, training_hardware
 from tracedistill.pipeline.screen import Screen
@@ -23,7 +25,7 @@ from tracedistill.recipes import Study
 TARGETS: Mapping[Kind, str] = {
     "train": "tracedistill.train",
     "generate": "tracedistill.evaluate",
-    "trial": "tracedistill.pipeline.launched",
+    "trial": "tracedistill.pipeline.worker",
 }
 """Kind of node -> module that makes it in the launched processes."""
 
@@ -34,7 +36,7 @@ def launch(work: StudyRun, kind: Kind, nodes: Sequence[Node]) -> list[str]:
     Raises InputError if it fails.
     """
     study = work.study
-    stale = [node for node in nodes if work.run.state(node).kind != "complete"]
+    stale = work.run.incomplete(nodes)
     names = [node.of for node in stale]
     hardware = (evaluation_hardware if kind == "generate" else training_hardware)(study, work.recipe)
     threads = max(1, usable_cores() // hardware.processes)
@@ -73,7 +75,7 @@ def launch(work: StudyRun, kind: Kind, nodes: Sequence[Node]) -> list[str]:
     if returncode < 0:
         raise InputError(f"{nodes[0].name} was ended by signal {-returncode}. {again}")
     follows = kind == "train" and study.training.launcher.machine_rank > 0  # machine 0 writes the manifests
-    unfinished = [] if follows else [node for node in stale if work.run.state(node).kind != "complete"]
+    unfinished = [] if follows else work.run.incomplete(stale)
     if returncode or unfinished:
         what = ", ".join(node.name for node in unfinished) or nodes[0].stage
         # the launcher reports 1 for everything, and nothing of a killed process
@@ -114,7 +116,7 @@ def _watched(command: Sequence[str], environment: Mapping[str, str], screen: Scr
 
 def _relay(stream: IO[str], screen: Screen) -> None:
     for line in stream:
-        event = read(line)
+        event = parse(line)
         if event is None:
             screen.say(line.rstrip("\n"))
         else:
@@ -136,22 +138,8 @@ LESS_MEMORY: Mapping[Kind, str] = {
 
 
 def busy_cores(seconds: float = 0.2) -> float:
-    """Measure how many cores other programs keep busy during a sleep; 0 if the system does not tell."""
-
-    def ticks() -> tuple[int, int]:
-        try:
-            total = [
-                int(part) for part in Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]
-            ]
-        except (OSError, ValueError):
-            return 0, 0
-        return sum(total), sum(total[3:5])  # all, idle and waiting for the disk
-
-    before, idle = ticks()
-    time.sleep(seconds)
-    after, idle_after = ticks()
-    share = 1 - (idle_after - idle) / (after - before) if after > before else 0.0
-    return share * (os.cpu_count() or 1)
+    """Measure how many cores other programs keep busy during a sleep."""
+    return float(psutil.cpu_percent(seconds)) / 100 * (os.cpu_count() or 1)
 
 
 def out_of_memory_kills() -> int:

@@ -1,4 +1,4 @@
-"""Load a study from its recipe, and check everything that would make a stage fail."""
+"""Load a study from its recipe, and check what would make a later stage fail."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ from tracedistill.chat.prompts import (
 from tracedistill.errors import InputError
 from tracedistill.interventions import INTERVENTIONS, NO_TRACE, find_intervention, get_intervention
 from tracedistill.pipeline.hardware import shipped
-from tracedistill.pipeline.terms import OWN
-from tracedistill.recipes import Study
+from tracedistill.recipes import OWN, Study
 from tracedistill.recipes import load as load_recipe
 from tracedistill.recipes.names import NamesOrPaths
 from tracedistill.tasks import TASKS
@@ -31,11 +30,8 @@ class LoadedStudy:
     """A study with the file and overrides it came from."""
 
     study: Study
-    """The resolved recipe."""
     recipe: Path
-    """Path of the recipe."""
     overrides: tuple[str, ...] = ()
-    """`key=value`, as given."""
 
 
 def load(recipe: str | Path, overrides: Sequence[str] = ()) -> LoadedStudy:

@@ -9,8 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from tracedistill.errors import InputError
-from tracedistill.pipeline.graph import Node, upstream
+from tracedistill.pipeline.graph import Node, needed_by
 from tracedistill.pipeline.launch import launch
 from tracedistill.pipeline.load import LoadedStudy
 from tracedistill.pipeline.nodes import Graph
@@ -20,7 +19,7 @@ from tracedistill.pipeline.study_run import StudyRun
 LOOK = 2.0
 """Seconds between checks of the run folder."""
 SAY = 60.0
-"""Seconds between messages on what is waited for."""
+"""Seconds between messages about what is missing."""
 
 
 def follow(loaded: LoadedStudy, *, quiet: bool = False, sleep: Callable[[float], None] = time.sleep) -> list[str]:
@@ -31,13 +30,13 @@ def follow(loaded: LoadedStudy, *, quiet: bool = False, sleep: Callable[[float],
     screen, launcher = Screen(quiet=quiet), loaded.study.training.launcher
     due = 0.0
     while True:
-        work = StudyRun(loaded.study, loaded.recipe, screen, loaded.overrides)  # with the dtypes from machine 0
+        work = StudyRun(loaded, screen)  # with the dtypes from machine 0
         if not work.run.path("study.json").exists():
             missing = "the run folder"
         else:
             work.run.claim()
             adapters, first = before_training(work)
-            if all(work.run.state(node).kind == "complete" for node in adapters):
+            if not work.run.incomplete(adapters):
                 screen.say(f"machine {launcher.machine_rank}: all adapters are complete")
                 return []
             if first is None:
@@ -53,15 +52,5 @@ def before_training(work: StudyRun) -> tuple[list[Node], Node | None]:
     """Return the adapters of a study, and the first incomplete node before them; None if all are complete."""
     nodes = Graph(work).nodes()
     adapters = [node for node in nodes if node.kind == "train"]
-    before = [node for node in upstream(nodes, adapters) if node.kind != "train"]
-    return adapters, next((node for node in before if work.run.state(node).kind != "complete"), None)
-
-
-def check_made(work: StudyRun, before: list[Node]) -> None:
-    """Raise InputError if something is missing that would keep processes of other machines waiting."""
-    for node in before:
-        if work.run.state(node).kind != "complete":
-            raise InputError(
-                f"{node.name} is not complete, and several machines would wait for it within a collective, which gives "
-                f"up. Run `tracedistill train {work.recipe}` on every machine: it makes that before it launches"
-            )
+    missing = (node for node in needed_by(nodes, adapters) if not work.run.is_complete(node))
+    return adapters, next(missing, None)

@@ -6,11 +6,10 @@ import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from tracedistill.engines.scripted import SCRIPTED
 from tracedistill.errors import InputError
 from tracedistill.pipeline.graph import Node
 from tracedistill.pipeline.study_run import StudyRun
-from tracedistill.recipes import Arm, arm_of_run, judged
+from tracedistill.recipes import SCRIPTED, Arm, arm_of_run, judged
 from tracedistill.records import Problem
 from tracedistill.training.learning import LearningSpec
 
@@ -22,7 +21,7 @@ NUMBER = re.compile(r"\d{1,6}")
 
 def arms_to_tune(work: StudyRun, wanted: Sequence[Node]) -> dict[str, Arm]:
     """Return the arms whose adapters are among these nodes and still to be made."""
-    names = {arm_of_run(node.of) for node in wanted if node.kind == "train" and work.run.state(node).kind != "complete"}
+    names = {arm_of_run(node.of) for node in work.run.incomplete(wanted) if node.kind == "train"}
     return {name: arm for name, arm in work.study.arms.items() if name in names}
 
 

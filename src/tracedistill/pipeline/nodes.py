@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from tracedistill import __version__
-from tracedistill.engines.scripted import SCRIPTED
 from tracedistill.files import read_json
 from tracedistill.interventions import code_hashes
 from tracedistill.pipeline.assemble import make_datasets
 from tracedistill.pipeline.attribute import make_attribution
 from tracedistill.pipeline.engine_check import ENGINE_CHECK
+from tracedistill.pipeline.engines import answered_by
 from tracedistill.pipeline.evaluate import Evaluation
 from tracedistill.pipeline.graph import Node, versions
 from tracedistill.pipeline.hardware import spreads
@@ -23,14 +23,14 @@ from tracedistill.pipeline.review import REVIEW_STORE, make_reviewed
 from tracedistill.pipeline.sft_rows import beside_rows, heldout_file
 from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.pipeline.teach import Teachers
-from tracedistill.pipeline.terms import NOT_REPORTED, OWN, answered_by
 from tracedistill.pipeline.train import make_adapter, make_trial
 from tracedistill.pipeline.validate import judge_params, judge_traces, learning
 from tracedistill.recipes import (
+    OWN,
     TUNING,
     Arm,
     AttributionConfig,
-    arm_asked,
+    arm_of,
     candidates,
     choose_on,
     draws,
@@ -54,7 +54,10 @@ ASSEMBLED = (
 NOT_OF_ATTEMPTS = {"vote", "mix", *map(key_of, TUNING)}
 """Fields of an arm that its attempts do not depend on, or only through its adapter."""
 
-NOT_ASKED = ("merge", "parity", "parity_limit", "choose_on", "accelerate_config", "cut_off")
+NOT_REPORTED = ("run_dir", "tracking", "cores", "compute")
+"""Recipe keys that no page of a report depends on."""
+
+NOT_OF_GENERATION = ("merge", "parity", "parity_limit", "choose_on", "accelerate_config", "cut_off")
 """Evaluation settings that attempts do not depend on, or only through other files."""
 
 
@@ -65,15 +68,15 @@ class Graph:
         self.work = work
         self.study = work.study
         self.plain = work.plain
-        self.attempting = Evaluation(work)
-        self.teaching = Teachers(work)
+        self.evaluation = Evaluation(work)
+        self.teachers = Teachers(work)
         self._held = [on_validation(name) for name in candidates(work.study)]
 
     def nodes(self) -> list[Node]:
         """Return all nodes of the study, upstream first."""
         study = self.study
         nodes = [self._problems()]
-        teachers = self.teaching.needed()
+        teachers = self.teachers.needed()
         for teacher in teachers:
             nodes += [self._teach(teacher), self._validate(teacher)]
         nodes += [self._review(teacher) for teacher in self._reviewed(teachers)]
@@ -84,9 +87,8 @@ class Graph:
         nodes += [self._train(name, seed) for name, seed in tuned]
         nodes += [self._parity(name, seed) for name, seed in tuned]
         # an arm that forces a student's own traces reads another arm's generations
-        asked = sorted(study.arms, key=lambda name: study.arms[name].forced == OWN) + self._held
-        for name in asked:
-            nodes += [self._generate(name, seed) for seed in range(len(study.runs_of(arm_asked(name))))]
+        for name in sorted(study.arms, key=lambda name: study.arms[name].forced == OWN) + self._held:
+            nodes += [self._generate(name, seed) for seed in range(len(study.runs_of(arm_of(name))))]
         nodes += [self._score(name) for name in (*study.arms, *self._held)]
         nodes += [self._attribute(entry) for entry in study.attribution]
         nodes.append(self._report())
@@ -118,11 +120,11 @@ class Graph:
         return {"task_code": code} if code else {}
 
     def _teach(self, teacher: str) -> Node:
-        source = self.teaching.source_of(teacher)
+        source = self.teachers.source_of(teacher)
         inputs = ("problems.jsonl", *((f"traces/{source}.jsonl",) if source else ()))
         outputs = (f"traces/{teacher}.jsonl", f"traces/{teacher}.failures.jsonl")
-        run = functools.partial(self.teaching.make, teacher)
-        params = {**self.teaching.params(teacher), **self._task_code()}
+        run = functools.partial(self.teachers.make, teacher)
+        params = {**self.teachers.params(teacher), **self._task_code()}
         config, content = self.study.teachers[teacher], {}
         if config.kind == "student":
             content = self._loads(config.student or next(iter(self.study.students)))
@@ -138,7 +140,7 @@ class Graph:
         return Node("validate", teacher, inputs, outputs, params, run)
 
     def _shows_plan(self, name: str) -> bool:
-        return self.work.shows_plan(self.study.arms[arm_asked(name)])
+        return self.work.shows_plan(self.study.arms[arm_of(name)])
 
     def _reviewed(self, teachers: Sequence[str]) -> list[str]:
         """Return the teachers whose traces are used as reviewed, or wait for a review."""
@@ -213,9 +215,7 @@ class Graph:
         for node in wanted:
             if node.kind not in ("preflight", "train", "generate") or node.student is None:
                 continue
-            config = self.study.students[node.student]
-            here = config.base_url is None and not config.model.startswith(SCRIPTED)
-            if here and self.work.run.state(node).kind != "complete":
+            if self.study.students[node.student].loads_weights and not self.work.run.is_complete(node):
                 tuned[node.student] = tuned.get(node.student, False) or node.kind != "generate"
         return [self._trial(student, learns) for student, learns in sorted(tuned.items())]
 
@@ -273,20 +273,20 @@ class Graph:
         params = {
             "student": self._evaluated(student),
             "parity": {key: config[key] for key in ("merge", "parity", "parity_limit", "batch_size")},
-            "attempts": self.attempting.attempts_with(name),
+            "attempts": self.evaluation.attempts_with(name),
             "prompt": self.work.prompt(self.study.arms[name]),
             "max_tokens": self.plain["arms"][name]["max_tokens"],
             **self._task_code(),
         }
-        make = functools.partial(self.attempting.make_parity, name, seed)
+        make = functools.partial(self.evaluation.make_parity, name, seed)
         inputs = ("problems.jsonl", f"adapters/{run}")
         outputs = (f"adapters/{run}.parity.json",)
         return Node("parity", run, inputs, outputs, params, make, **self._loads(student))
 
     def _generate(self, name: str, seed: int) -> Node:
         """Build the node of one run of an arm: over the test problems, or over validation problems to choose it by."""
-        study, arm, run = self.study, self.study.arms[arm_asked(name)], run_name(name, seed)
-        config = {key: value for key, value in self.plain["evaluation"].items() if key not in NOT_ASKED}
+        study, arm, run = self.study, self.study.arms[arm_of(name)], run_name(name, seed)
+        config = {key: value for key, value in self.plain["evaluation"].items() if key not in NOT_OF_GENERATION}
         params = {
             "arm": {key: value for key, value in plain(arm).items() if key not in NOT_OF_ATTEMPTS},
             "student": self._evaluated(study.student_of(arm)),
@@ -306,11 +306,11 @@ class Graph:
         if arm.prompt == "few-shot" and arm.shots_with_traces:
             folders = ("traces", "validation", *(("reviewed",) if arm.traces == "reviewed" else ()))
             inputs += [f"{folder}/{study.teacher_of(arm)}.jsonl" for folder in folders]
-        adapter = study.adapter_of(arm_asked(name))
+        adapter = study.adapter_of(arm_of(name))
         if adapter is not None:
             tuned = f"adapters/{run_name(adapter, seed)}"
             inputs += [tuned, f"{tuned}.parity.json"]
-        make = functools.partial(self.attempting.make_attempts, name, seed)
+        make = functools.partial(self.evaluation.make_attempts, name, seed)
         launched = spreads(study, study.student_config(arm))
         outputs = (f"generations/{run}.jsonl",)
         loads = self._loads(study.student_of(arm))
@@ -323,13 +323,13 @@ class Graph:
         return f"forced/{name}.jsonl"
 
     def _score(self, name: str) -> Node:
-        runs, arm = self.attempting.runs_of(name), self.study.arms[arm_asked(name)]
+        runs, arm = self.evaluation.runs_of(name), self.study.arms[arm_of(name)]
         params = {"trace_wanted": self.work.trace_wanted(arm), "task": self.study.task.name}
         params |= self._task_code()
         inputs = ["problems.jsonl", *(f"generations/{run}.jsonl" for run in runs)]
         if arm.forced is not None:
             inputs += sorted({self._forced_from(name, seed) for seed in range(len(runs))})
-        make = functools.partial(self.attempting.make_scores, name)
+        make = functools.partial(self.evaluation.make_scores, name)
         return Node("score", name, tuple(inputs), (f"attempts/{name}.jsonl",), params, make)
 
     def _attribute(self, entry: AttributionConfig) -> Node:
@@ -350,7 +350,7 @@ class Graph:
         inputs += [f"attempts/{name}.jsonl" for name in (*study.arms, *self._held)]
         inputs += [f"plans/{name}.jsonl" for name, arm in study.arms.items() if self.work.shows_plan(arm)]
         inputs += [f"attribution/{entry.plan}.json" for entry in study.attribution]
-        for teacher in self.teaching.needed():
+        for teacher in self.teachers.needed():
             inputs += [f"traces/{teacher}.failures.jsonl", f"validation/{teacher}.report.json"]
         imported = self.work.run.path("imported.json")
         if imported.exists():

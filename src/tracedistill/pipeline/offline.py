@@ -1,4 +1,4 @@
-"""`requests` and `answers`: a study whose models are called elsewhere, through files (see elsewhere.py)."""
+"""`requests` and `answers`: a study whose models are called elsewhere, through files (see request_files.py)."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from tracedistill.engines.batch_files import AnswerIndex, UnmatchedAnswer
 from tracedistill.engines.vllm_engines import VllmTokenEngine
 from tracedistill.errors import InputError
 from tracedistill.pipeline.checks import pin
-from tracedistill.pipeline.elsewhere import (
+from tracedistill.pipeline.engines import Endpoint, arm_engine, teacher_engine
+from tracedistill.pipeline.execution import make_nodes
+from tracedistill.pipeline.free_stages import make_free
+from tracedistill.pipeline.graph import Node, needed_by
+from tracedistill.pipeline.load import LoadedStudy
+from tracedistill.pipeline.nodes import Graph
+from tracedistill.pipeline.paid_calls import HandedOver, open_cache
+from tracedistill.pipeline.request_files import (
+    AnswerCounts,
+    AnswerReader,
     RequestFiles,
     RequestWriter,
-    Taken,
-    Taker,
     close_folder,
     open_folder,
     parts_of_run,
 )
-from tracedistill.pipeline.engines import Endpoint, arm_engine, teacher_engine
-from tracedistill.pipeline.free_stages import make_free
-from tracedistill.pipeline.graph import Node, upstream
-from tracedistill.pipeline.load import LoadedStudy
-from tracedistill.pipeline.making import make_nodes
-from tracedistill.pipeline.nodes import Graph
-from tracedistill.pipeline.paid_calls import HandedOver, open_cache
 from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.pipeline.teach import Teachers
-from tracedistill.recipes import StudentConfig, Study, TeacherConfig, arm_asked, arm_of_run, run_name
+from tracedistill.recipes import StudentConfig, Study, TeacherConfig, arm_of, arm_of_run, run_name
 
 SHOWN = 3
 """Unmatched answers shown."""
@@ -55,19 +55,16 @@ class Requested:
     groups: dict[str, RequestFiles]
     """Model, by its name in the recipe -> its requests."""
     walk: Walk
-    """Remaining work."""
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
     """Result of `answers`."""
 
-    groups: dict[str, Taken]
+    groups: dict[str, AnswerCounts]
     """Model, by its name in the recipe -> its answers."""
     walk: Walk
-    """Remaining work."""
     lines: int
-    """Answers in the files."""
     unreadable: int
     """Lines that are not answers."""
     duplicates: int
@@ -106,10 +103,10 @@ def take_answers(loaded: LoadedStudy, files: Sequence[Path], *, quiet: bool = Fa
     """
     made: list[str] = []
     with _opened(loaded, quiet) as work, AnswerIndex(answer_files(files)) as index:
-        walk, asked = Walk(), set[str]()
+        walk, handed_over = Walk(), set[str]()
         with (
             open_cache(work) as cache,
-            Taker(index, cache, work.study.study, work.run.folder, parts_of_run(work)) as taker,
+            AnswerReader(index, cache, work.study.study, work.run.folder, parts_of_run(work)) as taker,
         ):
             work.asks_again = False  # failed answers are requested again by the next `requests`, not here
             while True:
@@ -117,8 +114,8 @@ def take_answers(loaded: LoadedStudy, files: Sequence[Path], *, quiet: bool = Fa
                 walk.failed = _make_free(work)
                 answered = []
                 for node in _asking(work, walk):
-                    if node.name not in asked:
-                        asked.add(node.name)
+                    if node.name not in handed_over:
+                        handed_over.add(node.name)
                         answered += [node] if _hand_over(work, node) == 0 else []
                 work.hand_over = None
                 for node in answered:
@@ -155,11 +152,11 @@ def answer_files(given: Sequence[Path]) -> list[Path]:
 @contextmanager
 def _opened(loaded: LoadedStudy, quiet: bool) -> Iterator[StudyRun]:
     """Lock and yield the study's run folder. Raises InputError if none of its models is called elsewhere."""
-    work = StudyRun(loaded.study, loaded.recipe, Screen(quiet=quiet), loaded.overrides)
+    work = StudyRun(loaded, Screen(quiet=quiet))
     models = [model for node in Graph(work).nodes() if (model := _model_of(work.study, node)) is not None]
     if not any(runs_elsewhere(config) for _, config in models):
         raise InputError(
-            f"{loaded.recipe}: no model of this study is asked elsewhere; give a model teacher or a student a base_url "
+            f"{loaded.recipe}: no model of this study runs elsewhere; give a model teacher or a student a base_url "
             "or engine: vllm"
         )
     work.run.claim()
@@ -167,7 +164,7 @@ def _opened(loaded: LoadedStudy, quiet: bool) -> Iterator[StudyRun]:
         if any(student.engine == "vllm" for student in work.study.students.values()):
             # commit and dtype are part of the cache key of its answers
             if pin(work, loaded.study, Graph(work).nodes()):
-                work = StudyRun(loaded.study, loaded.recipe, work.screen, loaded.overrides)
+                work = StudyRun(loaded, work.screen)
             work.settle()
         yield work
 
@@ -184,7 +181,7 @@ def _model_of(study: Study, node: Node) -> tuple[str, TeacherConfig | StudentCon
     if node.kind == "validate" and study.validation.judge != "none":
         return f"teachers.{study.validation.judge}", study.teachers[study.validation.judge]
     if node.kind == "generate":
-        student = study.student_of(arm_asked(arm_of_run(node.of)))
+        student = study.student_of(arm_of(arm_of_run(node.of)))
         return f"students.{student}", study.students[student]
     return None
 
@@ -194,16 +191,15 @@ def _asking(work: StudyRun, walk: Walk) -> Iterator[Node]:
     nodes = Graph(work).nodes()
     for node in nodes:
         model = _model_of(work.study, node)
-        if model is None or work.run.state(node).kind == "complete":
+        if model is None or work.run.is_complete(node):
             continue
         place, config = model
         if not runs_elsewhere(config):
             walk.here += [place] if place not in walk.here else []
             continue
-        before = [earlier for earlier in upstream(nodes, [node]) if earlier.name != node.name]
-        missing = next((earlier for earlier in before if work.run.state(earlier).kind != "complete"), None)
-        if missing is not None:
-            walk.waits[node.name] = missing.name
+        missing = work.run.incomplete(needed_by(nodes, [node]))
+        if missing:
+            walk.waits[node.name] = missing[0].name
             continue
         yield node
 
@@ -215,16 +211,14 @@ def _hand_over(work: StudyRun, node: Node) -> int:
     assert take is not None
     if node.kind == "teach":  # not through its stage, which keeps pending requests in memory
         teachers, config = Teachers(work), work.study.teachers[node.of]
-        with teachers.sources(node.of) as sources:
-            return take(
-                place, node.of, config, teacher_engine(work, node.of, config), teachers.requests(node.of, sources)
-            )
+        streamed = teachers.requests(node.of, teachers.sources(node.of))
+        return take(place, node.of, config, teacher_engine(work, node.of, config), streamed)
     if node.kind == "generate":
-        name, attempting = arm_of_run(node.of), Graph(work).attempting
-        arm, seed = arm_asked(name), attempting.runs_of(name).index(node.of)
+        name, evaluation = arm_of_run(node.of), Graph(work).evaluation
+        arm, seed = arm_of(name), evaluation.runs_of(name).index(node.of)
         endpoint = arm_engine(work, arm, seed)
         assert isinstance(endpoint, Endpoint)
-        requests = attempting.asked(name, attempting.problems_of(name), seed).requests
+        requests = evaluation.requests_of(name, evaluation.problems_of(name), seed).requests
         endpoint.prepare(requests)
         adapter = work.study.adapter_of(arm)
         if isinstance(endpoint.server, VllmTokenEngine) and adapter is not None:
@@ -243,15 +237,13 @@ def _make_free(work: StudyRun) -> list[str]:
     failed, _ = make_free(work, Graph(work).nodes(), make_nodes)
     nodes = Graph(work).nodes()
     for node in nodes:
-        if node.kind == "parity" and Graph(work).attempting.is_served_as_it_is(node.of) and _ready(work, nodes, node):
+        if (
+            node.kind == "parity"
+            and Graph(work).evaluation.is_served_as_it_is(node.of)
+            and not work.run.incomplete(needed_by(nodes, [node]))
+        ):
             make_nodes(work, [node])
     return failed
-
-
-def _ready(work: StudyRun, nodes: Sequence[Node], node: Node) -> bool:
-    """Return whether all inputs of a node are complete."""
-    before = [earlier for earlier in upstream(nodes, [node]) if earlier.name != node.name]
-    return all(work.run.state(earlier).kind == "complete" for earlier in before)
 
 
 def _score(work: StudyRun) -> list[str]:
@@ -259,6 +251,6 @@ def _score(work: StudyRun) -> list[str]:
     nodes = Graph(work).nodes()
     made: list[str] = []
     for node in nodes:
-        if node.kind == "score" and _ready(work, nodes, node):
+        if node.kind == "score" and not work.run.incomplete(needed_by(nodes, [node])):
             made += make_nodes(work, [node])
     return made

@@ -114,9 +114,7 @@ def buy(
 ) -> Iterator[Generation]:
     """Yield generations through the client, in any order, and sum them up in `usage`.
 
-    `requests` may be an endless generator.
-
-    Raises HandedOver if answers are made elsewhere.
+    Raises HandedOver if the answers are made elsewhere.
     """
     from tracedistill.engines.budget import Budget
     from tracedistill.engines.client import generate
@@ -127,14 +125,14 @@ def buy(
     limits = work.study.budget
     budget = Budget(limits.usd, limits.tokens, limits.calls, scope=work.study.study)
     prices, buyer = prices_of(config), content_id(str(work.run.folder.resolve()), label)
-    asked = iter(requests)
-    first = list(itertools.islice(asked, LOOKED_AT))
+    rest = iter(requests)
+    first = list(itertools.islice(rest, LOOKED_AT))
     total = len(first) if len(first) < LOOKED_AT else total
     with open_cache(work) as cache:
         announce(work, label, first, engine, cache, total)
         with work.screen.panel(label) as on_progress:
             for generation in generate(
-                itertools.chain(first, asked),
+                itertools.chain(first, rest),
                 engine,
                 cache,
                 budget,

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tracedistill.compute import Part, PartOutput, lookup
-from tracedistill.engines.scripted import SCRIPTED
 from tracedistill.engines.sizes import size_of
 from tracedistill.errors import InputError
 from tracedistill.files import read_jsonl, to_json, write_json
 from tracedistill.pipeline.sft_rows import context_file, heldout_file
 from tracedistill.pipeline.study_run import StudyRun
-from tracedistill.recipes import Arm, StudentConfig, draws
+from tracedistill.recipes import SCRIPTED, Arm, StudentConfig, draws
 from tracedistill.records import Example, Problem
 from tracedistill.tasks import get_task
 
@@ -30,13 +29,9 @@ class PreflightJob:
     """The check of an arm's rows, for any process."""
 
     student: StudentConfig
-    """Student whose tokenizer renders them."""
     limits: Limits
-    """Limits to check."""
     task: str
-    """Name of the task."""
     problems: Path
-    """The study's problems."""
 
     def open(self) -> Callable[[Part], PartOutput]:
         """Load tokenizer and judges."""

@@ -52,7 +52,7 @@ def _draw(work: StudyRun) -> None:
     if config.validation != 0:
         validation = _load_validation(work, source)
     if config.validation != 0 and not validation:
-        # without such a split: a seeded part of train, so that the rest is still a sample of it
+        # the source has no such split: hold out a seeded part of train, so that the rest is still a sample of it
         size = min(config.validation or len(train) // 10, len(train) // 2)
         held = {problem.problem_id for problem in sample(train, size, seed + 1)}
         validation = [replace(problem, split="validation") for problem in train if problem.problem_id in held]
@@ -105,7 +105,6 @@ class AuditJob:
     """A task's audit of its own problems, for any process."""
 
     task: str
-    """Name of the task."""
 
     def open(self) -> Callable[[Sequence[Problem]], list[tuple[str, list[str]]]]:
         """Load the task."""

@@ -13,9 +13,9 @@ from tracedistill import events
 from tracedistill.engines.progress import Statistics
 from tracedistill.engines.remedies import remedy_of
 from tracedistill.events import ProgressEvent
-from tracedistill.pipeline.overall import Overall
-from tracedistill.shown import console
-from tracedistill.waiting import PLAIN
+from tracedistill.output import console
+from tracedistill.pipeline.progress import StudyProgress
+from tracedistill.spinner import PLAIN
 
 T = TypeVar("T")
 
@@ -30,7 +30,7 @@ class Screen:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.console = console(quiet=quiet, soft_wrap=True)
-        self._overall: Overall | None = None
+        self._overall: StudyProgress | None = None
 
     def say(self, text: str) -> None:
         """Print one line of plain text."""
@@ -41,10 +41,10 @@ class Screen:
     @contextmanager
     def overall(self) -> Iterator[None]:
         """Show the overall progress while the block lasts, unless another process does."""
-        if self._overall is not None or self.console.quiet or events.listening():
+        if self._overall is not None or self.console.quiet or events.parent_listens():
             yield
             return
-        self._overall = Overall(self.console)
+        self._overall = StudyProgress(self.console)
         try:
             with self._overall.shown():
                 yield
@@ -58,7 +58,7 @@ class Screen:
 
     @property
     def live(self) -> bool:
-        """Whether two live lines are at the bottom of the terminal, so that only `say` may print."""
+        """Whether live lines are at the bottom of the terminal, so that only `say` may print."""
         return self._overall is not None and self.console.is_terminal
 
     def plan(self, names: Sequence[str]) -> None:
@@ -79,12 +79,12 @@ class Screen:
         self._hear(ProgressEvent(ended=name))
 
     def doing(self, label: str) -> None:
-        """Show what is in progress if it has no bar of its own."""
+        """Show work in progress that has no bar."""
         self._hear(ProgressEvent(label))
 
     def _hear(self, event: ProgressEvent) -> None:
-        if events.listening() and not self.console.quiet:
-            events.tell(event)
+        if events.parent_listens() and not self.console.quiet:
+            events.send(event)
         self.hear(event)
 
     def hear(self, event: ProgressEvent) -> None:
@@ -110,12 +110,12 @@ class Screen:
             nonlocal last
             last = figures
             if self._overall is not None:
-                self.hear(ProgressEvent(label, figures.finished, figures.total, told(figures)))
-            plain(lambda: told(figures))
+                self.hear(ProgressEvent(label, figures.finished, figures.total, progress_line(figures)))
+            plain(lambda: progress_line(figures))
 
         yield update
         if last is not None:
-            self.say(f"  {label}: {told(last)}")
+            self.say(f"  {label}: {progress_line(last)}")
             for line in troubles(last):
                 self.say(f"  {label}: {line}")
 
@@ -128,9 +128,9 @@ class Screen:
             nonlocal due
             if self._overall is not None:
                 self.hear(ProgressEvent(label, done, total))
-            elif events.listening() and not self.console.quiet and (now := time.monotonic()) >= due:
+            elif events.parent_listens() and not self.console.quiet and (now := time.monotonic()) >= due:
                 due = now + OFTEN
-                events.tell(ProgressEvent(label, done, total))
+                events.send(ProgressEvent(label, done, total))
             plain(lambda: f"{done} of {total}")
 
         yield update
@@ -141,14 +141,14 @@ class Screen:
 
         def say(line: Callable[[], str]) -> None:
             nonlocal due
-            if self._overall is None and not events.listening() and (now := time.monotonic()) >= due:
+            if self._overall is None and not events.parent_listens() and (now := time.monotonic()) >= due:
                 due = now + PLAIN
                 self.say(f"  {label}: {line()}")
 
         return say
 
 
-def told(figures: Statistics) -> str:
+def progress_line(figures: Statistics) -> str:
     """Format the figures of a teacher's run as one line."""
     parts = [f"{figures.finished}/{figures.total}" if figures.total is not None else str(figures.finished)]
     for name, count in (("cached", figures.cached), ("failed", figures.failed), ("refused", figures.refused),
@@ -184,7 +184,7 @@ def troubles(figures: Statistics) -> Iterator[str]:
         yield f"{figures.cut_off} cut off: raise max_tokens (this repeats them), or set retry_cut_off: true"
 
 
-def counted(items: Iterable[T], update: Callable[[int, int], None], total: int) -> Iterator[T]:
+def with_progress(items: Iterable[T], update: Callable[[int, int], None], total: int) -> Iterator[T]:
     """Yield the items and update the progress bar at most ten times a second."""
     number, due = 0, 0.0
     for number, item in enumerate(items, start=1):

@@ -1,4 +1,4 @@
-"""The rows of tuned arms: the same problems in each, with what every arm learns of them."""
+"""Training rows of tuned arms: the same problems in every arm, each with the arm's own target."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from tracedistill.errors import InputError
 from tracedistill.evaluation.requests import shots_for
 from tracedistill.interventions import NO_TRACE, find_intervention, get_intervention
-from tracedistill.pipeline.chosen import changed, one_trace, places
-from tracedistill.pipeline.shelf import Rows, Shelf
 from tracedistill.pipeline.study_run import StudyRun
-from tracedistill.pipeline.terms import OWN
+from tracedistill.pipeline.trace_selection import apply_intervention, places, select_traces
+from tracedistill.pipeline.trace_store import LazyRows, TraceStore
+from tracedistill.recipes import OWN
 from tracedistill.records import Example, Trace
-from tracedistill.sft.examples import assign_mix, examples_for, two_targets
+from tracedistill.sft.examples import assign_mix, examples_for
 from tracedistill.sft.messages import messages_for
 
 
@@ -23,9 +23,9 @@ class Shared:
 
     kept: list[str]
     """Ids of the problems, in their order."""
-    before: dict[str, Shelf]
+    before: dict[str, TraceStore]
     """Arm -> the teacher's traces; empty for an arm that trains on answers alone."""
-    traces: dict[str, Shelf]
+    traces: dict[str, TraceStore]
     """The same after the arm's intervention; there may be further problems."""
 
 
@@ -33,29 +33,28 @@ def shared_traces(work: StudyRun, problem_ids: Sequence[str], *, context: bool =
     """Return each tuned arm's traces of the problems for which every tuned arm has one.
 
     `context`: whether plans to show are required as well. Interventions are applied to the common problems, and again
-    if that leaves fewer: labels or traces redistributed over more problems than are kept would not keep their
-    frequencies.
+    if that leaves fewer problems, since redistributed labels or traces must keep their frequencies among those kept.
     """
     study, kept, order = work.study, list(problem_ids), places(problem_ids)
     arms = {name: study.arms[name] for name in study.tuned_arms()}
-    chosen: dict[tuple[str, bool], Shelf] = {}  # several arms have the same
-    before: dict[str, Shelf] = {}
+    chosen: dict[tuple[str, bool], TraceStore] = {}  # shared by several arms
+    before: dict[str, TraceStore] = {}
     for name, arm in arms.items():
         which = (study.teacher_of(arm), arm.traces == "reviewed")
         if arm.tune == NO_TRACE:
-            before[name] = Shelf(order)
+            before[name] = TraceStore(order)
             continue
         if which not in chosen:
-            chosen[which] = one_trace(work, which[0], order, accepted=True, reviewed=which[1])
+            chosen[which] = select_traces(work, which[0], order, accepted=True, reviewed=which[1])
         before[name] = chosen[which]
-    traces = {name: Shelf(order) for name in arms}
+    traces = {name: TraceStore(order) for name in arms}
     tracing = [name for name, arm in arms.items() if arm.tune != NO_TRACE]
     again = set(tracing)
     while True:
         for name in again:
-            traces[name] = changed(work, arms[name].tune or "correct", before[name], kept)
+            traces[name] = apply_intervention(work, arms[name].tune or "correct", before[name], kept)
         needed = [traces[name] for name in tracing]
-        if context:  # the teaching model needs its plan
+        if context:  # the model that teaches needs its plan
             needed += [
                 context_plans(work, name, kept)
                 for name, arm in arms.items()
@@ -73,7 +72,7 @@ def rows_of(
 ) -> Iterator[Example]:
     """Yield the training rows of a tuned arm from every tuned arm's traces of these problems.
 
-    Where it mixes other arms in, a row of theirs is as they have it, prompt and all, but for the name of the arm.
+    A row mixed in from another arm is that arm's own row, prompt included, under this arm's name.
     """
     if not work.study.arms[name].mix:
         yield from own_rows(work, name, problem_ids, traces[name])
@@ -97,79 +96,52 @@ def own_rows(
     traces: Mapping[str, Trace],
     intervention: str | None = None,
 ) -> Iterator[Example]:
-    """Yield the rows of an arm with these traces, which its `tune` has made, or another intervention.
+    """Yield the rows of an arm from these traces, made by its `tune` or by another intervention.
 
     Raises InputError for a problem whose gold answer is empty.
     """
-    study, arm, problems, prompt = work.study, work.study.arms[name], work.known(), work.prompt(work.study.arms[name])
-    student, change = study.student_config(arm), find_intervention(intervention or arm.tune)
-    two = arm.rationale_weight is not None
+    arm, problems = work.study.arms[name], work.known()
+    change, spec = find_intervention(intervention or arm.tune), work.prompt_spec(arm)
     for problem_id in problem_ids:
-        problem, trace = problems[problem_id], traces.get(problem_id)
-        own = {} if trace is None else {problem_id: trace}
-        answers = {}
-        if change is not None and change.answers and trace is not None and trace.answer is not None:
-            answers = {problem_id: trace.answer}
-        if not (answers.get(problem_id) or work.task.render_answer(problem)).strip():
+        own = {problem_id: traces[problem_id]} if problem_id in traces else {}
+        rows = examples_for(spec, name, [problems[problem_id]], own, own_answers=change is not None and change.answers)
+        if not (rows[0].answer or "").strip():
             raise InputError(
                 f"arm {name}, {problem_id}: its gold answer is empty, so there is nothing to learn; fill it "
                 "in or remove the row from the task's data"
             )
-        rows = examples_for(
-            work.task,
-            name,
-            arm,
-            prompt,
-            [problem],
-            {} if two else own,
-            student.system,
-            study.format,
-            answers,
-            student.system_role,
-        )
-        yield from two_targets(rows, own) if two else rows
+        yield from rows
 
 
 def context_rows(work: StudyRun, name: str, problem_ids: Sequence[str]) -> Iterator[Example]:
-    """Yield each problem as the arm in context asks about it: its plan, its examples.
+    """Yield the prompt of the arm in `context` for each problem, with its plan and its examples.
 
-    A problem is no example for itself.
+    A problem is never an example for itself.
     """
     study, problems = work.study, work.known()
     other = study.arms[study.arms[name].context or ""]
-    student = study.student_config(other)
-    plans = context_plans(work, name, problem_ids)
+    spec, plans = work.prompt_spec(other), context_plans(work, name, problem_ids)
     train = work.ids("train")
-    shown = shots_for(other, Rows(train, problems.__getitem__), study.seed)
-    traces = Shelf({})
+    shown = shots_for(other, LazyRows(train, problems.__getitem__), study.seed)
+    traces = TraceStore({})
     if other.shots_with_traces and shown:
         reviewed = other.traces == "reviewed"
-        traces = one_trace(work, study.teacher_of(other), places(train), accepted=True, reviewed=reviewed)
+        traces = select_traces(work, study.teacher_of(other), places(train), accepted=True, reviewed=reviewed)
     for problem_id in problem_ids:
         shots = [(shot, traces.get(shot.problem_id)) for shot in shown if shot.problem_id != problem_id]
-        prompt = messages_for(
-            work.task,
-            problems[problem_id],
-            other,
-            work.prompt(other),
-            student.system,
-            study.format,
-            plans.get(problem_id),
-            shots,
-            student.system_role,
-        )
+        prompt = messages_for(replace(spec, shots=shots), problems[problem_id], plans.get(problem_id))
         yield Example(problem_id, name, prompt, "")
 
 
-def context_plans(work: StudyRun, name: str, problem_ids: Sequence[str]) -> Shelf:
+def context_plans(work: StudyRun, name: str, problem_ids: Sequence[str]) -> TraceStore:
     """Return the plans of training problems that the arm in context shows; empty if it shows none."""
     other = work.study.arms[work.study.arms[name].context or ""]
     order = places(problem_ids)
     if not work.shows_plan(other):
-        return Shelf(order)
+        return TraceStore(order)
     teacher, reviewed = work.study.teacher_of(other), other.traces == "reviewed"
-    before = one_trace(work, teacher, order, accepted=False, reviewed=reviewed, number=other.plan_sample)
-    return changed(work, other.plan, before, problem_ids)
+    before = select_traces(work, teacher, order, accepted=False, reviewed=reviewed, number=other.plan_sample)
+    return apply_intervention(work, other.plan, before, problem_ids)
 
 
 def context_file(name: str) -> str:

@@ -14,16 +14,17 @@ from tracedistill.engines import Engine, Request
 from tracedistill.engines.dtypes import choose
 from tracedistill.engines.identity import identity_of
 from tracedistill.engines.processor import Dtype
-from tracedistill.engines.scripted import SCRIPTED
 from tracedistill.engines.vllm import VllmHost
 from tracedistill.files import ListId, Records, read_lines, to_json
 from tracedistill.interventions import NO_TRACE
 from tracedistill.pipeline.dtypes import kept, settle, students_here, with_dtypes
 from tracedistill.pipeline.graph import PARTS, RunFolder
+from tracedistill.pipeline.load import LoadedStudy
 from tracedistill.pipeline.revisions import pinned
 from tracedistill.pipeline.screen import Screen
-from tracedistill.recipes import LOCAL, Arm, Study, TeacherConfig, resolved
+from tracedistill.recipes import LOCAL, Arm, TeacherConfig, resolved
 from tracedistill.records import Problem
+from tracedistill.sft.messages import PromptSpec
 from tracedistill.tasks import Task, get_task
 
 HandOver = Callable[[str, str, TeacherConfig, Engine, Iterable[Request]], int]
@@ -33,11 +34,11 @@ HandOver = Callable[[str, str, TeacherConfig, Engine, Iterable[Request]], int]
 class StudyRun:
     """One study's run folder with the state shared by its stages: task, problems, engine."""
 
-    def __init__(self, study: Study, recipe: Path, screen: Screen, overrides: Sequence[str] = ()) -> None:
-        self.asked = study
+    def __init__(self, loaded: LoadedStudy, screen: Screen) -> None:
+        self.declared = study = loaded.study
         """The study as its recipe says, possibly with `dtype: auto`."""
-        self.recipe = recipe
-        self.overrides = tuple(overrides)
+        self.recipe = loaded.recipe
+        self.overrides = loaded.overrides
         self.screen = screen
         self.compute = choose_compute(study.compute, study.cores)
         """Processes rows: all cores of this machine, or a cluster that accesses the folder by its full path."""
@@ -52,7 +53,7 @@ class StudyRun:
         self.serving = VllmHost(self.run.path("logs"), screen.say, self.release)
         """The running vLLM server, if any."""
         self.hand_over: HandOver | None = None
-        """Receives a stage's requests instead of their engine (elsewhere.py); None: answers are bought."""
+        """Receives a stage's requests instead of their engine (request_files.py); None: answers are bought."""
         self.asks_again = True
         """Whether failed and cut-off answers are bought again if the recipe says so."""
         self.share = (0, 1)
@@ -61,17 +62,17 @@ class StudyRun:
     def _settle(self, dtypes: dict[str, Dtype]) -> None:
         self.dtypes = dtypes
         """Student, or `teacher:<name>` -> dtype stored in this run folder."""
-        self.study = with_dtypes(pinned(self.asked, self.asked.folder), dtypes)
+        self.study = with_dtypes(pinned(self.declared, self.declared.folder), dtypes)
         self.plain = resolved(self.study)
 
     def settle(self) -> None:
         """Fix the students' dtypes that are still `auto`, and store them in the run folder."""
-        self._settle(settle(students_here(self.asked), self.run, self.screen))
+        self._settle(settle(students_here(self.declared), self.run, self.screen))
 
     def suppose(self, dtype: Dtype | None = None) -> None:
         """Assume this dtype (None: the fastest here) for students that are still `auto`, without storing it."""
-        known, asked = kept(self.run), students_here(self.asked)
-        undecided = [name for name, own in asked.items() if own == "auto" and name not in known]
+        known = kept(self.run)
+        undecided = [name for name, own in students_here(self.declared).items() if own == "auto" and name not in known]
         if undecided:
             self._settle(known | dict.fromkeys(undecided, dtype or choose().dtype))
 
@@ -88,7 +89,7 @@ class StudyRun:
     def content_of(self, student: str) -> dict[str, dict[str, Any]]:
         """Return a student's content hash for a manifest; empty if it runs elsewhere or its files are not here."""
         config = self.study.students[student]
-        if config.base_url is not None or config.model.startswith(SCRIPTED):
+        if not config.loads_weights:
             return {}
         identity = identity_of(config.model, config.revision)
         return {} if identity is None else {f"student {student}": to_json(identity, defaults=True)}
@@ -96,6 +97,14 @@ class StudyRun:
     def prompt(self, arm: Arm) -> str:
         """Return the template of an arm's prompt."""
         return prompt_text(arm.prompt, self.study.prompts, PROMPTS)
+
+    def prompt_spec(self, arm: Arm) -> PromptSpec:
+        """Return how an arm's student is prompted, without solved examples."""
+        student, study = self.study.student_config(arm), self.study
+        return PromptSpec(
+            self.task, arm, self.prompt(arm), student.system, study.format, seed=study.seed,
+            system_role=student.system_role,
+        )  # fmt: skip
 
     def shows_plan(self, arm: Arm) -> bool:
         """Return whether the arm shows its student a teacher's steps."""

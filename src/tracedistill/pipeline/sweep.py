@@ -23,7 +23,7 @@ from tracedistill.pipeline.review import REVIEW_STORE
 from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.recipes import Arm, Study, TrainingConfig, resolved
-from tracedistill.recipes.documents import YamlError, parse
+from tracedistill.recipes.safe_yaml import YamlError, parse
 from tracedistill.records import Problem
 from tracedistill.report.sweeps import ARMS, PREFIX, Sweep, SweptSetting, of_arms_alone, sweeps_in, typed
 from tracedistill.stats import wilson
@@ -67,7 +67,7 @@ def sweep(recipe: str | Path, items: Sequence[str], *, yes: bool = False, quiet:
             f"{variants[0].study.training.seeds} seeds each), more than {MOST}: use fewer, or add --yes"
         )
     pipeline.run(loaded, "problems", quiet=quiet)
-    work = StudyRun(study, loaded.recipe, screen, loaded.overrides)
+    work = StudyRun(loaded, screen)
     with work.run.lock():
         with screen.overall():
             screen.doing("validation problems")
@@ -89,8 +89,8 @@ def sweep(recipe: str | Path, items: Sequence[str], *, yes: bool = False, quiet:
 def _keep(path: Path, swept: Sweep) -> None:
     """Write sweep.json: new results replace those of the same keys and keep those of others."""
     before = sweeps_in(path) if path.exists() else []
-    others = [one for one in before if set(one.keys) != set(swept.keys)]
-    write_json(path, {"sweeps": [to_json(one, defaults=True) for one in (*others, swept)]})
+    others = [sweep for sweep in before if set(sweep.keys) != set(swept.keys)]
+    write_json(path, {"sweeps": [to_json(sweep, defaults=True) for sweep in (*others, swept)]})
 
 
 def _value(item: str, text: str) -> Any:
@@ -136,14 +136,16 @@ def combined(varied: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     alone = of_arms_alone(varied)
     for key, values in varied.items():
         groups.setdefault(key.rpartition(".")[0] if alone else "", {})[key] = values
-    each = {
+    by_group = {
         name: [dict(zip(group, values, strict=True)) for values in itertools.product(*group.values())]
         for name, group in groups.items()
     }
-    if len({len(settings) for settings in each.values()}) > 1:
-        counts = ", ".join(f"{name}: {len(settings)}" for name, settings in each.items())
+    if len({len(settings) for settings in by_group.values()}) > 1:
+        counts = ", ".join(f"{name}: {len(settings)}" for name, settings in by_group.items())
         raise InputError(f"unequal numbers of settings ({counts}): give every arm as many, or sweep them one by one")
-    return [{key: value for part in parts for key, value in part.items()} for parts in zip(*each.values(), strict=True)]
+    return [
+        {key: value for part in parts for key, value in part.items()} for parts in zip(*by_group.values(), strict=True)
+    ]
 
 
 def _examples() -> str:
@@ -158,7 +160,7 @@ def swept_arms(study: Study, keys: Sequence[str]) -> list[str]:
     own = dict.fromkeys(key.removeprefix(ARMS).rpartition(".")[0] for key in keys if key.startswith(ARMS))
     for name in own:
         if name not in study.tuned_arms():
-            raise InputError(f"arms.{name}: is no tuned arm; there are: {', '.join(study.tuned_arms())}")
+            raise InputError(f"arms.{name}: is not a tuned arm; tuned arms: {', '.join(study.tuned_arms())}")
     if not of_arms_alone(keys):
         return study.tuned_arms()
     for name in own:
@@ -215,7 +217,7 @@ def _variants(
         "attribution=[]",
         "tracking=none",
         "evaluation.merge=never",
-        "evaluation.choose_on=0",  # validation problems stand in the place of test problems
+        "evaluation.choose_on=0",  # validation problems take the place of test problems
         *([] if any(item.startswith("training.seeds=") for item in overrides) else ["training.seeds=1"]),
     ]
     made: list[pipeline.LoadedStudy] = []
@@ -245,8 +247,8 @@ def _validation_problems(work: StudyRun) -> list[Problem]:
 
 
 def _put_problems(variant: pipeline.LoadedStudy, problems: Sequence[Problem], parent: StudyRun) -> None:
-    """Copy these problems into a setting's run folder, unless they are there, with the review outcomes."""
-    work = StudyRun(variant.study, variant.recipe, parent.screen, variant.overrides)
+    """Copy these problems into a setting's run folder, unless they are there already, and the review outcomes."""
+    work = StudyRun(variant, parent.screen)
     work.run.claim()
     with work.run.lock():
         (node,) = [node for node in Graph(work).nodes() if node.kind == "problems"]

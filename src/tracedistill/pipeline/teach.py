@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from tracedistill.chat.prompts import TEACHER_PROMPTS, prompt_text
+from tracedistill.compute import lookup
 from tracedistill.engines import Request
 from tracedistill.errors import InputError
 from tracedistill.files import atomic, dumps, file_hash, read_json, read_jsonl, to_json, write_json, write_jsonl
 from tracedistill.interventions import NO_TRACE
-from tracedistill.pipeline.engines import teacher_engine
+from tracedistill.pipeline.engines import answered_by, teacher_engine
+from tracedistill.pipeline.ordered_output import OrderedOutput, ResumeMark
 from tracedistill.pipeline.paid_calls import Usage, announce, buy, open_cache
-from tracedistill.pipeline.screen import counted
-from tracedistill.pipeline.spool import FirstTraces, Spool, SpoolMark
+from tracedistill.pipeline.screen import with_progress
 from tracedistill.pipeline.study_run import StudyRun
-from tracedistill.pipeline.terms import FREE_TEACHERS, OWN, answered_by
-from tracedistill.recipes import TeacherConfig, candidates
+from tracedistill.recipes import FREE_TEACHERS, OWN, TeacherConfig, candidates
 from tracedistill.records import Problem, Trace
 from tracedistill.teachers import (
     Failure,
@@ -155,7 +154,7 @@ class Teachers:
                 traces = teach_gold_plans(self.work.task, problems, teacher)
             else:
                 traces = self._recorded(teacher, config, problems)
-            noted = _noted(counted(traces, update, len(problems)), taught)
+            noted = _noted(with_progress(traces, update, len(problems)), taught)
             write_jsonl(run.path(f"traces/{teacher}.jsonl"), noted)
         if config.kind in ("rules", "gold"):
             cause = "the task has no rules for this problem" if config.kind == "rules" else "its gold gives no plan"
@@ -200,27 +199,26 @@ class Teachers:
         for request in requests_for_teacher(task, passing(), config, text, seed, sources):
             yield line * config.samples + request.sample, request
 
-    def sources(self, teacher: str) -> AbstractContextManager[Sources]:
+    def sources(self, teacher: str) -> Sources:
         """Return the traces that a teacher works on, by problem; empty if it works on problems alone."""
         source = self.source_of(teacher)
-        if source is None:
-            return nullcontext(dict[str, Trace]())
-        return FirstTraces(self.work.run.path(f"traces/{source}.jsonl"))
+        return {} if source is None else lookup(self.work.run.path(f"traces/{source}.jsonl"), Trace)
 
     def _ask(self, teacher: str, config: TeacherConfig) -> int:
         """Call a model teacher; write traces, failures and usage, and return the number of failures.
 
-        Answers arrive in any order, the files are in the problems' order; finished ones wait in a spool, so memory does
-        not grow with the problems. An interrupted run resumes where it was; the earlier part, all of it cached, is
-        processed at the end.
+        Answers arrive in any order and are written in the problems' order through a temporary file, so memory does not
+        grow with the problems. An interrupted run resumes where it stopped; the cached part before that is processed at
+        the end.
         """
         text, usage, run = self.text(teacher), Usage(), self.work.run
         output = run.path(f"traces/{teacher}.jsonl")
         places: dict[str, int] = {}
-        mark = SpoolMark(output)
+        mark = ResumeMark(output)
         start = mark.read()
         number = errors = 0
-        with self.sources(teacher) as sources, Spool(output) as spool:
+        sources = self.sources(teacher)
+        with OrderedOutput(output) as spool:
 
             def placed() -> Iterator[Request]:
                 ahead, behind = self._numbered(teacher, sources, start), self._numbered(teacher, sources, 0, start)
@@ -292,8 +290,8 @@ class Teachers:
                 self.work.screen.say(f"  {teacher}: works on the traces of {source}, which do not exist yet")
                 continue
             engine = teacher_engine(self.work, teacher, self.study.teachers[teacher])
-            with self.sources(teacher) as sources, open_cache(self.work) as cache:
-                announce(self.work, teacher, self.requests(teacher, sources), engine, cache)
+            with open_cache(self.work) as cache:
+                announce(self.work, teacher, self.requests(teacher, self.sources(teacher)), engine, cache)
 
 
 def _noted(traces: Iterable[Trace], taught: set[str]) -> Iterator[Trace]:

@@ -6,12 +6,12 @@ import os
 from collections.abc import Collection, Iterator
 
 from tracedistill.chat.prompts import fill
-from tracedistill.engines.scripted import SCRIPTED
 from tracedistill.forecast.records import TeacherQuote
 from tracedistill.forecast.tokens import PER_TOKEN, byte_length
 from tracedistill.pipeline.paid_calls import cost_of
 from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.pipeline.teach import Teachers
+from tracedistill.recipes import SCRIPTED
 
 
 def quotes(work: StudyRun, complete: Collection[str]) -> Iterator[TeacherQuote]:

@@ -20,11 +20,8 @@ class ChangeJob:
     """An intervention that changes each trace independently (`Intervention.alone`)."""
 
     task: str
-    """Name of the task."""
     intervention: str
-    """Intervention name."""
     seed: int
-    """Seed of the draws."""
 
     def open(self) -> Callable[[Sequence[Pair]], list[Trace]]:
         """Load the task."""
@@ -47,14 +44,12 @@ class Counts:
     correct: int = 0
     """Traces that rules find correct."""
     characters: int = 0
-    """Of all texts."""
     steps: int = 0
-    """Of all traces."""
     oracle: int = 0
     """Traces whose maker saw the gold."""
 
     def __add__(self, other: Counts) -> Counts:
-        return Counts(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
+        return Counts(*(getattr(self, count.name) + getattr(other, count.name) for count in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +57,6 @@ class CountJob:
     """The counts of some traces."""
 
     task: str
-    """Name of the task."""
 
     def open(self) -> Callable[[Sequence[Pair]], Counts]:
         """Load the task."""
@@ -87,7 +81,6 @@ class CompareJob:
     """Each trace after an intervention with the trace before it."""
 
     task: str
-    """Name of the task."""
 
     def open(self) -> Callable[[Sequence[tuple[Problem, Trace, Trace]]], list[MeasuredRow]]:
         """Load the task."""

@@ -11,8 +11,7 @@ from tracedistill.evaluation.scoring import score
 from tracedistill.files import Records, read_json, write_json
 from tracedistill.pipeline.sft_rows import context_file, heldout_file, rejected_file
 from tracedistill.pipeline.study_run import StudyRun
-from tracedistill.pipeline.terms import OWN
-from tracedistill.recipes import LOCAL, judged, run_name
+from tracedistill.recipes import LOCAL, OWN, judged, run_name
 from tracedistill.records import Attempt, Example
 from tracedistill.training.learning import LearningSpec
 

@@ -10,14 +10,12 @@ from typing import Any
 from tracedistill.chat.prompts import JUDGE_PROMPTS
 from tracedistill.compute import Part, PartOutput, lookup
 from tracedistill.engines import Engine, Generation, Request, Sampling
-from tracedistill.engines.scripted import SCRIPTED
 from tracedistill.errors import InputError
 from tracedistill.files import read_jsonl, to_json, write_json, write_jsonl
-from tracedistill.pipeline.engines import teacher_engine
+from tracedistill.pipeline.engines import answered_by, teacher_engine
 from tracedistill.pipeline.paid_calls import Usage, buy
 from tracedistill.pipeline.study_run import StudyRun
-from tracedistill.pipeline.terms import answered_by
-from tracedistill.recipes import TeacherConfig
+from tracedistill.recipes import SCRIPTED, TeacherConfig
 from tracedistill.records import Message, Problem, Trace
 from tracedistill.tasks import get_task
 from tracedistill.validation import Keep, RejectionTally, Validation, validate, with_judged
@@ -48,9 +46,7 @@ class RulesJob:
     """The judging of traces by rules, for any process."""
 
     task: str
-    """Name of the task."""
     problems: Path
-    """The study's problems."""
     keep: Keep
     """Which traces the recipe's rule accepts."""
     leaks: str
@@ -86,7 +82,7 @@ def judge_traces(work: StudyRun, teacher: str) -> None:
     problems = lookup(where, Problem)
     tally, by_rules = RejectionTally(problems, rule.judge), RejectionTally(problems)
 
-    def told(trace: Trace, verdict: Validation) -> Validation:
+    def tallied(trace: Trace, verdict: Validation) -> Validation:
         tally.add(trace, verdict)
         return verdict
 
@@ -112,7 +108,7 @@ def judge_traces(work: StudyRun, teacher: str) -> None:
         write_jsonl(
             output,
             (
-                told(trace, with_judged(
+                tallied(trace, with_judged(
                     verdict, judged_of(rule.judge, trace.trace_id, verdict.trace, answers), rule.keep
                 ))
                 for trace, verdict in judged()
@@ -197,8 +193,8 @@ class JudgeEngine:
     def generate(self, requests: Sequence[Request]) -> Iterator[Generation]:
         """Yield generations, called or cached; failures are returned as such."""
         head = (Message("system", self._config.system),) if self._config.system else ()
-        asked = [replace(request, messages=(*head, *request.messages)) for request in requests] if head else requests
-        yield from buy(self._work, self._label, self._config, self.engine, asked, self.usage)
+        prompts = [replace(request, messages=(*head, *request.messages)) for request in requests] if head else requests
+        yield from buy(self._work, self._label, self._config, self.engine, prompts, self.usage)
 
 
 def audit_of(work: StudyRun, judge: str, labels: Path) -> JudgeAudit:

@@ -1,12 +1,12 @@
 """Recipes: one YAML file per study, read strictly into frozen dataclasses; every error is reported at once."""
 
-from tracedistill.recipes.arm import TUNING, Arm, arm_of_run, run_name
-from tracedistill.recipes.choosing import arm_asked, candidates, choose_on, on_validation
-from tracedistill.recipes.inputs import BudgetConfig, TaskConfig, TeacherConfig, ToleranceConfig
+from tracedistill.recipes.arm import OWN, TUNING, Arm, arm_of_run, run_name
+from tracedistill.recipes.inputs import FREE_TEACHERS, BudgetConfig, TaskConfig, TeacherConfig, ToleranceConfig
 from tracedistill.recipes.methods import METHODS, beta_of, draws, judged, method_settings
 from tracedistill.recipes.reader import load, resolved
 from tracedistill.recipes.schema import (
     LOCAL,
+    SCRIPTED,
     AttributionConfig,
     EvaluationConfig,
     ReviewConfig,
@@ -14,11 +14,15 @@ from tracedistill.recipes.schema import (
     Study,
     ValidationConfig,
 )
+from tracedistill.recipes.selection import arm_of, candidates, choose_on, on_validation
 from tracedistill.recipes.training import LauncherConfig, TrainingConfig
 
 __all__ = [
+    "FREE_TEACHERS",
     "LOCAL",
     "METHODS",
+    "OWN",
+    "SCRIPTED",
     "TUNING",
     "Arm",
     "AttributionConfig",
@@ -33,7 +37,7 @@ __all__ = [
     "ToleranceConfig",
     "TrainingConfig",
     "ValidationConfig",
-    "arm_asked",
+    "arm_of",
     "arm_of_run",
     "beta_of",
     "candidates",

@@ -5,6 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
+from tracedistill.recipes.bounds import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    PositiveShare,
+)
+
+OWN = "own"
+"""The value of `forced` and `rejected` that uses what the student itself writes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Arm:
@@ -18,11 +29,11 @@ class Arm:
     """teacher: its traces as they are; reviewed: as edited by a person, without rejected ones."""
     tune: str | None = field(default=None, metadata={"names": "interventions"})
     """The intervention on the traces that the arm is tuned on (`none`: answers only). Missing: nothing is tuned."""
-    rationale_weight: float | None = None
+    rationale_weight: PositiveFloat | None = None
     """tune: train answer and trace as two targets, each with its own prefix (Distilling step-by-step, arXiv
     2305.02301); weight of the trace's loss. The student is evaluated on the answer alone. None: one target, the trace
     before the answer."""
-    mix: dict[str, float] = field(default_factory=dict)
+    mix: dict[str, PositiveShare] = field(default_factory=dict)
     """tune: other tuned arms of the same student -> the share of problems that use their row (0 to 1, at most 1 in
     total); the rest keeps this arm's row. The assignment is seeded and exact to a problem."""
     adapter: str | None = None
@@ -42,33 +53,33 @@ class Arm:
     before this training."""
     reward: Literal["answer", "trace", "both"] = "answer"
     """grpo: what is rewarded; self-imitation and `rejected: own`: what must be right to be accepted."""
-    trace_weight: float = 1.0
+    trace_weight: NonNegativeFloat = 1.0
     """grpo with reward both: weight of the trace's verdict; the answer's is 1."""
-    format_weight: float = 0.0
+    format_weight: NonNegativeFloat = 0.0
     """grpo: reward for a completion whose answer is found and whose trace, if expected, can be parsed."""
-    num_generations: int = 8
+    num_generations: PositiveInt = 8
     """Completions sampled per problem and step (grpo, on-policy), per problem and round (self-imitation), or per
     problem in search of a failed one (dpo, `rejected: own`)."""
-    rollout_temperature: float = 1.0
+    rollout_temperature: PositiveFloat = 1.0
     """Temperature of these draws, and of the distributions that on-policy compares."""
-    beta: float | None = None
+    beta: NonNegativeFloat | None = None
     """grpo: weight of the divergence from the start (default 0); dpo: cost of leaving the start (default 0.1);
     on-policy: 0 forward, 1 reverse divergence, Jensen-Shannon between them (default 1)."""
-    epsilon: float = 0.2
+    epsilon: PositiveFloat = 0.2
     """grpo: clipping range of the probability ratio; only matters if num_iterations is above 1."""
-    num_iterations: int = 1
+    num_iterations: PositiveInt = 1
     """grpo: updates per set of completions."""
     rejected: str | None = field(default=None, metadata={"names": "rejected"})
     """dpo: the intervention that makes the rejected completion, or `own`: a completion of the student's own that the
     judges do not accept, of similar length."""
-    rounds: int = 1
+    rounds: PositiveInt = 1
     """self-imitation: number of rounds of drawing, selecting and training; each round draws from the last one's
     adapter."""
-    learning_rate: float | None = None
+    learning_rate: PositiveFloat | None = None
     """tune: this arm's value instead of `training.learning_rate`; methods need rates of different sizes."""
-    epochs: float | None = None
+    epochs: PositiveFloat | None = None
     """tune: this arm's value instead of `training.epochs`."""
-    max_steps: int | None = None
+    max_steps: PositiveInt | None = None
     """tune: this arm's value instead of `training.max_steps`."""
     served: str | None = None
     """Name under which the student's endpoint serves an adapter that was tuned elsewhere."""
@@ -76,24 +87,24 @@ class Arm:
     """Name of the student's prompt."""
     plan: str = field(default="correct", metadata={"names": "interventions"})
     """trace-of-thought: the intervention on the plan shown."""
-    plan_sample: int = 0
+    plan_sample: NonNegativeInt = 0
     """trace-of-thought: index of the teacher's sample that is shown, from 0."""
-    plans: int = 1
+    plans: PositiveInt = 1
     """trace-of-thought: plans per problem, from plan_sample on, each with its own attempts."""
     forced: str | None = field(default=None, metadata={"names": "forced"})
     """The intervention on a trace with which the student is prefilled; the student adds the answer. `own`: the trace
     that it wrote itself in the same arm without `forced`."""
     vote: bool = False
     """Whether comparisons use the most frequent answer among an arm's attempts at a problem."""
-    samples: int | None = None
+    samples: PositiveInt | None = None
     """Attempts per problem (and plan); none: as in `evaluation`."""
-    temperature: float | None = None
+    temperature: NonNegativeFloat | None = None
     """Sampling temperature; 0: greedy; none: as in `evaluation`."""
-    shots: int = 3
+    shots: NonNegativeInt = 3
     """few-shot: number of solved training problems shown."""
     shots_with_traces: bool = False
     """few-shot: whether they show the trace before the answer."""
-    max_tokens: int = 128
+    max_tokens: PositiveInt = 128
     """Maximum number of generated tokens; attempts that reach it are flagged as cut off."""
 
 

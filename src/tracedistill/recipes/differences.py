@@ -12,8 +12,8 @@ from typing import Any
 from tracedistill.recipes.arm import Arm
 from tracedistill.recipes.inputs import TaskConfig, TeacherConfig
 from tracedistill.recipes.reader import plain
+from tracedistill.recipes.reflection import below, keys_of
 from tracedistill.recipes.schema import EvaluationConfig, ReviewConfig, StudentConfig, Study
-from tracedistill.recipes.shape import below, keys_of
 from tracedistill.recipes.training import TrainingConfig
 
 PARTS: Mapping[str, Any] = {

@@ -5,14 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from tracedistill.recipes.bounds import (
+    ChoiceNumber,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    PositiveShare,
+    Share,
+)
+
+FREE_TEACHERS = ("rules", "gold", "recorded")
+"""Kinds of teachers that call no model."""
+
 
 @dataclass(frozen=True, slots=True)
 class ToleranceConfig:
     """Allowed difference of a number from its gold; meeting either bound suffices."""
 
-    relative: float = 0.0
+    relative: NonNegativeFloat = 0.0
     """Share of the gold: 0.02 is two percent."""
-    absolute: float = 0.0
+    absolute: NonNegativeFloat = 0.0
     """Amount in the gold's own unit."""
 
 
@@ -40,17 +53,17 @@ class TaskConfig:
     """judge label: the closed set, shown in every prompt; empty: the golds of the file."""
     instruction: str | None = None
     """task `file`: an instruction at the top of every prompt."""
-    first_choice: int | None = None
+    first_choice: ChoiceNumber | None = None
     """task `file`, if golds are numbers of choices: the number of the first choice, 0 or 1; none: decided from all
     golds."""
-    failing_golds: float | None = None
+    failing_golds: Share | None = None
     """Share of golds that may fail their own judge, or contradict each other, before the study stops. None: 0.05 for
     your own data; no limit for the tasks of this package, whose golds docs/gold-audit.md lists."""
-    train: int | None = None
+    train: PositiveInt | None = None
     """Training problems, a seeded sample; none: all."""
-    validation: int | None = None
+    validation: NonNegativeInt | None = None
     """Validation problems; taken from train if the source has no such split."""
-    test: int | None = None
+    test: PositiveInt | None = None
     """Test problems, a seeded sample; none: all."""
     train_split: str = "train"
     """Name of the training split in the source."""
@@ -102,13 +115,13 @@ class TeacherConfig:
     """The teacher whose traces a prompt with {trace} uses (summary, solution, critique-and-revise)."""
     system: str | None = None
     """System message."""
-    max_tokens: int = 512
+    max_tokens: PositiveInt = 512
     """Maximum number of generated tokens; a cut-off trace is kept for the record and counted, never used."""
-    temperature: float = 0.0
+    temperature: NonNegativeFloat = 0.0
     """Sampling temperature; 0: greedy."""
-    top_p: float = 1.0
+    top_p: PositiveShare = 1.0
     """Nucleus sampling: the share of probability that tokens are drawn from."""
-    samples: int = 1
+    samples: PositiveInt = 1
     """Traces per problem, with distinct seeds; the first accepted one is used."""
     retry_failed: bool = False
     """Buy failed and refused answers again."""
@@ -116,19 +129,19 @@ class TeacherConfig:
     """Buy cut-off answers again."""
     mode: Literal["live", "batch"] = "live"
     """live: single calls; batch: the endpoint's Batch API (half the price, up to a day)."""
-    usd_per_million_in: float = 0.0
+    usd_per_million_in: NonNegativeFloat = 0.0
     """Price of prompt tokens."""
-    usd_per_million_in_cached: float | None = None
+    usd_per_million_in_cached: NonNegativeFloat | None = None
     """Price of prompt tokens from the server's prompt cache; none: the full price."""
-    usd_per_million_out: float = 0.0
+    usd_per_million_out: NonNegativeFloat = 0.0
     """Price of generated tokens."""
-    concurrency: int = 64
+    concurrency: PositiveInt = 64
     """Maximum calls in flight; fewer while the server refuses."""
-    requests_per_minute: float | None = None
+    requests_per_minute: PositiveFloat | None = None
     """Maximum number of requests per minute; none: as the server reports."""
-    tokens_per_minute: float | None = None
+    tokens_per_minute: PositiveFloat | None = None
     """Maximum number of prompt and generated tokens per minute."""
-    timeout: float = 600.0
+    timeout: PositiveFloat = 600.0
     """Time limit of one call, in seconds."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Extra fields of the request body (reasoning_effort, chat_template_kwargs, ...)."""
@@ -144,9 +157,9 @@ class TeacherConfig:
 class BudgetConfig:
     """Budget of this study's teachers over all its runs; a run stops cleanly before exceeding it."""
 
-    usd: float | None = None
+    usd: NonNegativeFloat | None = None
     """Maximum cost in US dollars, by the recipe's prices."""
-    tokens: int | None = None
+    tokens: NonNegativeInt | None = None
     """Maximum number of tokens, in and out together."""
-    calls: int | None = None
+    calls: NonNegativeInt | None = None
     """Maximum number of answers bought."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tracedistill.recipes.arm import TUNING, Arm
+from tracedistill.recipes.arm import OWN, TUNING, Arm
 from tracedistill.recipes.schema import Study, key_of
 
 Fail = Callable[[str, str], None]
@@ -59,12 +59,12 @@ def beta_of(arm: Arm) -> float:
 
 def draws(arm: Arm) -> bool:
     """Return whether completions are sampled during or before the arm's training."""
-    return METHODS[arm.method].draws or arm.rejected == "own"
+    return METHODS[arm.method].draws or arm.rejected == OWN
 
 
 def judged(arm: Arm) -> bool:
     """Return whether judges decide what is learnt."""
-    return arm.method in ("grpo", "self-imitation") or arm.rejected == "own"
+    return arm.method in ("grpo", "self-imitation") or arm.rejected == OWN
 
 
 def method_settings(arm: Arm) -> dict[str, Any]:
@@ -76,9 +76,7 @@ def method_settings(arm: Arm) -> dict[str, Any]:
 
 def check_method(study: Study, name: str, arm: Arm, fail: Fail) -> None:
     """Check the method settings of one arm."""
-    key, method = f"arms.{name}", METHODS.get(arm.method)
-    if method is None:
-        return  # reported already
+    key, method = f"arms.{name}", METHODS[arm.method]
     usual = Arm()
     for field in TUNING:
         if field in ALL or field in method.fields or getattr(arm, field) == getattr(usual, field):
@@ -108,18 +106,8 @@ def check_method(study: Study, name: str, arm: Arm, fail: Fail) -> None:
 
 
 def _check_numbers(key: str, arm: Arm, fail: Fail) -> None:
-    least = {
-        "num_generations": 2 if arm.method == "grpo" else 1, "num_iterations": 1, "rounds": 1, "trace_weight": 0,
-        "format_weight": 0, "beta": 0, "max_steps": 1,
-    }  # fmt: skip
-    for field, value in least.items():
-        given = getattr(arm, field)
-        if given is not None and given < value:
-            fail(f"{key}.{field}", f"must be at least {value}")
-    for field in ("learning_rate", "epochs", "rollout_temperature", "epsilon"):
-        given = getattr(arm, field)
-        if given is not None and given <= 0:
-            fail(f"{key}.{field}", "must be above 0")
+    if arm.method == "grpo" and arm.num_generations < 2:
+        fail(f"{key}.num_generations", "must be at least 2: grpo compares the completions of a problem")
     if arm.method == "on-policy" and arm.beta is not None and arm.beta > 1:
         fail(f"{key}.beta", "must lie between 0 (forward divergence) and 1 (reverse)")
     if arm.method == "grpo" and arm.reward == "both" and not arm.trace_weight:
@@ -138,15 +126,15 @@ def _check_beside(study: Study, key: str, arm: Arm, method: Method, fail: Fail) 
             f"'{arm.tune}': {arm.method} imitates no row; tune only says whether a trace is expected: correct or none",
         )
     training = study.training
-    if training is not None and training.method == "full":
+    if training.method == "full":
         fail(f"{key}.method", f"{arm.method} trains an adapter: set training.method: lora, or method: sft")
-    if training is not None and training.lora_init in ("pissa", "pissa_niter_16", "olora"):
+    if training.lora_init in ("pissa", "pissa_niter_16", "olora"):
         fail(
             f"{key}.method",
             f"{arm.method} needs the unchanged base for comparison, and training.lora_init: {training.lora_init} "
             "changes it; use default",
         )
-    if training is not None and arm.num_iterations and (training.save_steps or 0) % arm.num_iterations:
+    if training.save_steps % arm.num_iterations:
         fail(
             f"{key}.num_iterations",
             f"training.save_steps ({training.save_steps}) must be a multiple of it: a resumed training starts with "
@@ -167,9 +155,9 @@ def _check_start(study: Study, name: str, arm: Arm, fail: Fail) -> None:
         return
     if study.student_of(lender) != study.student_of(arm):
         fail(key, f"'{source}' tunes another student")
-    if study.training is not None and study.training.method == "full":
+    if study.training.method == "full":
         fail(key, "needs an adapter to start from, and training.method: full makes none")
-    if study.training is not None and study.training.lora_init != "default":
+    if study.training.lora_init != "default":
         fail(key, f"training.lora_init: {study.training.lora_init} would initialise the adapter again; use default")
     while source is not None:
         if source in seen:

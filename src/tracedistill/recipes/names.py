@@ -56,7 +56,7 @@ def with_more(known: Collection[str], added: Collection[str]) -> Collection[str]
 
 
 def meant(key: Any, known: Collection[str]) -> str:
-    """Return `; did you mean ...?` for the key of a known alias; empty if it is none."""
+    """Return `; did you mean ...?` if the key is a known alias of ours, else an empty string."""
     target = ALIASES.get(str(key).lower().replace("-", "_"))
     return f"; did you mean '{target}'?" if target in known else ""
 

@@ -18,12 +18,12 @@ import yaml
 
 from tracedistill.errors import InputError
 from tracedistill.recipes.checks import Fail, check, near
-from tracedistill.recipes.documents import YamlError, compose, parse
 from tracedistill.recipes.grid import GridArm, spread_grid
 from tracedistill.recipes.names import with_more
+from tracedistill.recipes.pydantic_reader import Prepared, validated
+from tracedistill.recipes.reflection import below, keys_of
+from tracedistill.recipes.safe_yaml import YamlError, compose, parse
 from tracedistill.recipes.schema import Study, key_of
-from tracedistill.recipes.shape import below, keys_of
-from tracedistill.recipes.typed import Prepared, validated
 
 
 def load(path: Path, overrides: Sequence[str] = (), names: Mapping[str, Collection[str]] | None = None) -> Study:
@@ -57,8 +57,8 @@ def load(path: Path, overrides: Sequence[str] = (), names: Mapping[str, Collecti
     if study is not None:
         check(study, functools.partial(faults.add, unless_of=untyped))
     faults.forget_inherited(raw)
-    if faults.found:
-        lines = faults.told()
+    if faults.messages:
+        lines = faults.listing()
         listing = "\n".join(f"  {line}" for line in lines)
         raise InputError(f"{path}: {len(lines)} error{'s' if len(lines) > 1 else ''} in the recipe\n{listing}")
     return typing.cast(Study, study)
@@ -84,15 +84,15 @@ class _Faults:
     """The errors of one recipe, and the lines of its keys."""
 
     def __init__(self) -> None:
-        self.found: dict[tuple[str, str], None] = {}
+        self.messages: dict[tuple[str, str], None] = {}
         self.lines: dict[str, int] = {}
 
     def add(self, key: str, message: str, unless_of: Collection[str] = ()) -> None:
         """Record an error, unless it may follow from one at, above or below these keys."""
         if not any(_within(key, other) or _within(other, key) for other in unless_of):
-            self.found[key, message] = None
+            self.messages[key, message] = None
 
-    def told(self) -> list[str]:
+    def listing(self) -> list[str]:
         """Return the errors in the order of the file, with their lines; those of overrides last."""
         places = {key: (line, place) for place, (key, line) in enumerate(self.lines.items())}
 
@@ -101,7 +101,7 @@ class _Faults:
                 key = key.rpartition("." if "." in key else "[")[0]
             return places.get(key, (math.inf, 0))
 
-        faults = sorted(self.found, key=lambda fault: place(fault[0]))
+        faults = sorted(self.messages, key=lambda fault: place(fault[0]))
         lines = {key: f" (line {self.lines[key]})" if key in self.lines else "" for key, _ in faults}
         return [f"{key or 'recipe'}{lines[key]}: {message}" for key, message in faults]
 
@@ -133,9 +133,9 @@ class _Faults:
         for name, arm in arms.items():
             own = arm if isinstance(arm, dict) else {}
             inherited = [f"arms.{name}.{key}" for key in base if key not in own]
-            self.found = {
+            self.messages = {
                 (key, message): None
-                for key, message in self.found
+                for key, message in self.messages
                 if not any(_within(key, other) for other in inherited)
             }
 

@@ -1,6 +1,6 @@
-"""The recipe's keys as documentation: docs/recipe-reference.md and a JSON Schema for editors, made of the dataclasses.
+"""Generate docs/recipe-reference.md and a JSON Schema for editors from the schema's dataclasses.
 
-A test writes neither: it compares both with what is committed, and says how to make them again:
+A test compares both with the committed files. To write them:
 
     python -m tracedistill.recipes.reference docs/recipe-reference.md docs/recipe.schema.json
 """
@@ -19,9 +19,9 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic.json_schema import GenerateJsonSchema
 
 from tracedistill.recipes.grid import AXES
+from tracedistill.recipes.pydantic_reader import adapter
+from tracedistill.recipes.reflection import below, keys_of
 from tracedistill.recipes.schema import Study
-from tracedistill.recipes.shape import below, keys_of
-from tracedistill.recipes.typed import adapter
 
 EXAMPLES: dict[str, Any] = {
     "study": "tickets", "run_dir": "runs/tickets", "cache": "runs/generations.sqlite",

@@ -8,11 +8,14 @@ from typing import ClassVar, Literal
 
 from tracedistill.chat.formats import Format
 from tracedistill.recipes.arm import Arm, as_evaluated, run_name
+from tracedistill.recipes.bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Seed, ShareBelow1
 from tracedistill.recipes.inputs import BudgetConfig, TaskConfig, TeacherConfig
 from tracedistill.recipes.training import TrainingConfig
 
 LOCAL = "local"
 """The value of `compute` for this machine alone."""
+SCRIPTED = "scripted:"
+"""Prefix of a model's name if a user's function or engine answers in its place."""
 
 
 def key_of(field_name: str) -> str:
@@ -52,16 +55,21 @@ class StudentConfig:
     """OpenAI-compatible endpoint up to and including /v1, such as vLLM's; none: the student runs here."""
     key_env: str = ""
     """NAME of the environment variable that holds the endpoint's key."""
-    concurrency: int = 64
+    concurrency: PositiveInt = 64
     """Maximum calls in flight at the endpoint; fewer while it refuses."""
-    timeout: float = 600.0
+    timeout: PositiveFloat = 600.0
     """Time limit of one call to the endpoint, in seconds."""
-    usd_per_million_in: float = 0.0
+    usd_per_million_in: NonNegativeFloat = 0.0
     """Price of prompt tokens, for the costs in the report."""
-    usd_per_million_out: float = 0.0
+    usd_per_million_out: NonNegativeFloat = 0.0
     """Price of generated tokens."""
-    usd_per_hour: float = 0.0
+    usd_per_hour: NonNegativeFloat = 0.0
     """Price of the machine that tunes the student, and that runs it if tokens have no price."""
+
+    @property
+    def loads_weights(self) -> bool:
+        """Whether the student's weights are loaded on this machine: it has no endpoint and no script."""
+        return self.base_url is None and not self.model.startswith(SCRIPTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,18 +88,18 @@ class ValidationConfig:
     used."""
     judge_asks: Literal["undecided", "all"] = "undecided"
     """What the model judges. undecided: plans that rules leave open; all: every plan, to list disagreements. A rule's
-    decision always stands."""
+    decision is never overruled."""
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationConfig:
     """How students are evaluated."""
 
-    batch_size: int = 32
+    batch_size: PositiveInt = 32
     """Prompts per batch; fixed for a study, since bf16 results depend on it."""
-    temperature: float = 0.0
+    temperature: NonNegativeFloat = 0.0
     """Sampling temperature; 0: greedy."""
-    samples: int = 1
+    samples: PositiveInt = 1
     """Attempts per problem; more than 1 needs a temperature."""
     merge: Literal["auto", "checked", "never"] = "auto"
     """Whether adapters are merged into the weights, which is faster. checked: after a check on validation problems;
@@ -99,15 +107,15 @@ class EvaluationConfig:
     cut_off: Literal["refuse", "allow"] = "refuse"
     """What happens if more than 1% of a tuned arm's rows are longer than its max_tokens. By default nothing is tuned;
     allow tunes, and the report counts the attempts that are cut off."""
-    parity: int = 100
+    parity: PositiveInt = 100
     """Validation problems of that check, which compares greedy verdicts of the merged weights and the separate
     adapter."""
-    parity_limit: float = 0.01
+    parity_limit: ShareBelow1 = 0.01
     """Share of verdicts that merging may change; above it the adapter stays separate."""
-    choose_on: int | None = None
-    """Validation problems on which the best prompt and the best tuned arm are chosen for the page's decision, where
-    there are several of a kind: a seeded sample, so many at most. 0: on the test problems, which the page then says.
-    None: 100 with your own data, 0 with the built-in tasks."""
+    choose_on: NonNegativeInt | None = None
+    """Most validation problems (a seeded sample) on which the report chooses the best prompt and the best tuned arm if
+    there are several of a kind. 0: choose on the test problems, which the report then says. None: 100 with your own
+    data, 0 with the built-in tasks."""
     accelerate_config: str | None = "auto"
     """auto: spread attempts over all GPUs of the machine; a name in accelerate_configs/, or a file: over its processes;
     none: this process only."""
@@ -131,7 +139,7 @@ class ReviewConfig:
 
     required: bool = False
     """Whether `run` pauses after the teachers until the traces are reviewed (`tracedistill review RECIPE`)."""
-    sample: int = 0
+    sample: NonNegativeInt = 0
     """Traces per teacher to review, a seeded sample; 0: all."""
     teachers: tuple[str, ...] = ()
     """Teachers whose traces are reviewed; empty: all whose traces arms use."""
@@ -158,7 +166,7 @@ class Study:
     """Teachers by name."""
     base: Arm = field(default_factory=Arm)
     """Defaults that every arm inherits."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of problems, interventions, adapters and sampling."""
     run_dir: str | None = None
     """Folder for everything the study writes; none: runs/<study> below the working folder."""
@@ -183,7 +191,7 @@ class Study:
     """Budget of the teachers."""
     cache: str = "runs/generations.sqlite"
     """Cache of paid generations, shared by all studies of a workspace."""
-    cores: int | None = None
+    cores: PositiveInt | None = None
     """Processes on this machine that judge, render and count rows; none: one per core. No result depends on it."""
     compute: str = LOCAL
     """Where rows are processed, teachers called and students evaluated: local (this machine), ray (a Ray cluster:

@@ -6,6 +6,16 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tracedistill.recipes.bounds import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    Port,
+    PositiveFloat,
+    PositiveInt,
+    ShareBelow1,
+    StepLimit,
+)
+
 Attention = Literal["auto", "sdpa", "flash_attention_2", "flash_attention_3", "eager"]
 """Attention implementations by their transformers names."""
 
@@ -18,16 +28,16 @@ Liger = Literal["auto", "on", "off"]
 class LauncherConfig:
     """Options of `accelerate launch` for training on several machines that share the run folder."""
 
-    num_machines: int | None = None
+    num_machines: PositiveInt | None = None
     """Machines that train together; none: as in the configuration."""
-    num_processes: int | None = None
+    num_processes: PositiveInt | None = None
     """Processes over all machines; none: as in the configuration."""
-    machine_rank: int = 0
+    machine_rank: NonNegativeInt = 0
     """This machine's number, from 0. Machine 0 makes everything; the others wait for it and train with it. Set it on
     the command line of each machine."""
     main_process_ip: str | None = None
     """Address of machine 0, as the others reach it."""
-    main_process_port: int | None = None
+    main_process_port: Port | None = None
     """A free port on machine 0."""
 
 
@@ -35,25 +45,25 @@ class LauncherConfig:
 class TrainingConfig:
     """How an adapter is tuned; the same for all arms, except for what an arm declares."""
 
-    learning_rate: float = 2e-4
+    learning_rate: PositiveFloat = 2e-4
     """Peak learning rate."""
-    epochs: float = 1.0
+    epochs: PositiveFloat = 1.0
     """Passes over the rows."""
-    max_steps: int = -1
+    max_steps: StepLimit = -1
     """Optimizer steps; -1: determined by epochs."""
-    batch_size: int = 8
+    batch_size: PositiveInt = 8
     """Rows of one optimizer step, over all processes."""
-    gradient_accumulation: int = 1
+    gradient_accumulation: PositiveInt = 1
     """Micro-batches per process and step. Changes memory and time, not what is learnt."""
-    warmup: float = 0.1
+    warmup: NonNegativeFloat = 0.1
     """Warm-up steps, at most all but one; below 1: share of all steps."""
     scheduler: Literal["linear", "cosine", "constant"] = "linear"
     """Decay after the warm-up."""
-    weight_decay: float = 0.0
+    weight_decay: NonNegativeFloat = 0.0
     """AdamW's weight decay."""
-    max_grad_norm: float = 1.0
+    max_grad_norm: NonNegativeFloat = 1.0
     """Maximum gradient norm; larger gradients are clipped."""
-    max_length: int = 1024
+    max_length: PositiveInt = 1024
     """Maximum number of tokens in a row; longer rows are never truncated."""
     too_long: Literal["drop", "error"] = "drop"
     """What happens to longer rows. drop: drop and list them; error: stop the run."""
@@ -64,11 +74,11 @@ class TrainingConfig:
     ] = "adamw_torch_fused"
     """8bit and paged optimizers are from bitsandbytes: their state takes a quarter of the memory, or moves out of the
     GPU's."""
-    lora_r: int = 16
+    lora_r: PositiveInt = 16
     """LoRA's rank."""
-    lora_alpha: int = 32
+    lora_alpha: PositiveInt = 32
     """LoRA's scale."""
-    lora_dropout: float = 0.0
+    lora_dropout: ShareBelow1 = 0.0
     """Dropout on the adapter's input."""
     lora_targets: str = "all-linear"
     """`all-linear`, or module names separated by commas."""
@@ -93,17 +103,17 @@ class TrainingConfig:
     if lengths differ much and rows are not packed."""
     activation_checkpointing: bool = False
     """Recompute activations: saves memory for about a third more time."""
-    save_steps: int = 50
+    save_steps: NonNegativeInt = 50
     """Optimizer steps between checkpoints, which is the most that a killed training loses; 0: no checkpoints."""
-    eval_steps: int = 0
+    eval_steps: NonNegativeInt = 0
     """Optimizer steps between evaluations of the loss on rows of validation problems (never of test problems), which
     also follow the last step; 0: never. Does not change the adapter."""
-    eval_rows: int = 64
+    eval_rows: PositiveInt = 64
     """Maximum number of validation problems for that; the same in every arm."""
-    eval_attempts: int = 0
+    eval_attempts: NonNegativeInt = 0
     """How many of these the student also answers at each evaluation (greedy, judged): learning curves for arms of any
     method. 0: none."""
-    seeds: int = 1
+    seeds: PositiveInt = 1
     """Adapters per tuned arm, each with its own seed. A finding about a kind of trace needs several."""
     accelerate_config: str = "auto"
     """auto: what the machine has (one GPU, several, or the CPU); else a name in accelerate_configs/, or a file. No

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from tracedistill.output import visible
 from tracedistill.report.arms_table import PAGE_COLUMNS, VOTED, labels_of
 from tracedistill.report.attempt_browser import ShownProblem
 from tracedistill.report.format import cell_text, p_relation, p_value, percent, points
 from tracedistill.report.plots import laid_out
 from tracedistill.report.records import ArmFigures, Comparison, Kind, Report
-from tracedistill.shown import visible
 
 KINDS: tuple[Kind, ...] = ("in context", "tuned", "served", "imported")
 """Groups of the arms table, in order."""

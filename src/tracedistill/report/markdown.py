@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tracedistill.output import markdown_cell, markdown_line
 from tracedistill.report.arms_table import arms_table, comparisons_table
 from tracedistill.report.format import cell_text
 from tracedistill.report.records import Report
 from tracedistill.report.tables import Section, Table
-from tracedistill.shown import markdown_cell, markdown_line
 
 
 def markdown(report: Report) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tracedistill.files import read_json
+from tracedistill.output import narrow_table, wide_console
 from tracedistill.report.reader import record_of
-from tracedistill.shown import narrow_table, wide_console
 
 PREFIX, ARMS = "training.", "arms."
 """Prefixes of keys of all arms, and of keys of one arm."""

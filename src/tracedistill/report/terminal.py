@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from tracedistill.errors import InputError
+from tracedistill.output import narrow_table, wide_console
 from tracedistill.report.arms_table import ANSWERS, COST, JOINT_KEY, TRACES, arms_table, comparisons_table
 from tracedistill.report.format import cell_text
 from tracedistill.report.reader import read_report
 from tracedistill.report.tables import Section, Table
-from tracedistill.shown import narrow_table, wide_console
 
 ALWAYS = ("against", "runs", "ways")
 """Sections that the terminal always shows if present."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tracedistill import shown
+from tracedistill import output
 from tracedistill.errors import InputError
 from tracedistill.files import atomic, check_output, read_jsonl
 from tracedistill.records import Trace
@@ -73,7 +73,7 @@ class ReviewTarget:
     """The study's treatment of plans that leak."""
 
 
-def review(what: ReviewTarget, options: Options, say: Callable[[str], None] = shown.say) -> int:
+def review(what: ReviewTarget, options: Options, say: Callable[[str], None] = output.say) -> int:
     """Fill the store, then serve the page or run the requested action; return 0 if done, 2 if rows were refused."""
     reviewer = options.reviewer or getpass.getuser()
     if not reviewer.strip() or len(reviewer) > 60 or not reviewer.isprintable():

@@ -14,9 +14,9 @@ from difflib import SequenceMatcher
 
 from tracedistill.files import content_id
 from tracedistill.interventions.text_edits import with_places
+from tracedistill.output import visible
 from tracedistill.records import Problem, Step, Trace
 from tracedistill.review.trace_review import TraceReview
-from tracedistill.shown import visible
 from tracedistill.tasks import Task
 from tracedistill.tasks._spans import extents, flat_lines, lay_out, locate, one_line, reworded
 from tracedistill.tasks._steps import render_steps

@@ -24,7 +24,7 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from tracedistill.errors import InputError
 from tracedistill.files import content_id, dumps
-from tracedistill.recipes.documents import YamlError, parse
+from tracedistill.recipes.safe_yaml import YamlError, parse
 from tracedistill.records import Problem, Trace
 from tracedistill.review.store import ReviewStore, put_mark
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from starlette.routing import Route
 
-from tracedistill import shown
+from tracedistill import output
 from tracedistill.errors import InputError
 from tracedistill.files import disk_error
 from tracedistill.review.access import AccessControl
@@ -63,7 +63,7 @@ def serve(
     browser: bool = True,
     rating: Rating | None = None,
     reading: ErrorReading | None = None,
-    say: Callable[[str], None] = shown.say,
+    say: Callable[[str], None] = output.say,
 ) -> None:
     """Serve the page until interrupted; print its address.
 

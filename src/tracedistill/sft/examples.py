@@ -4,43 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from types import MappingProxyType
-from typing import Literal
 
-from tracedistill.chat.formats import ANSWER_TASK, RATIONALE_TASK, Format, write_completion
+from tracedistill.chat.formats import ANSWER_TASK, RATIONALE_TASK, write_completion
 from tracedistill.errors import InputError
 from tracedistill.files import content_id
-from tracedistill.recipes import Arm
 from tracedistill.records import Example, Problem, Trace
-from tracedistill.sft.messages import messages_for, with_prefix
-from tracedistill.tasks import Task
+from tracedistill.sft.messages import PromptSpec, messages_for, with_prefix
 
 
 def examples_for(
-    task: Task,
-    name: str,
-    arm: Arm,
-    template: str,
-    problems: Sequence[Problem],
-    traces: Mapping[str, Trace],
-    system: str | None,
-    format: Format,
-    answers: Mapping[str, str] = MappingProxyType({}),
-    system_role: Literal["system", "user"] = "system",
+    spec: PromptSpec, name: str, problems: Sequence[Problem], traces: Mapping[str, Trace], *, own_answers: bool = False
 ) -> list[Example]:
-    """Build one row per problem, in the problems' order; `traces` is empty for an arm trained on answers alone.
+    """Build the rows of the arm `name` in the problems' order: one each, or two targets if the arm has them.
 
-    `answers`: problem_id -> target answer, if an intervention replaced the gold.
+    `traces` is empty for an arm trained on answers alone. `own_answers`: whether a trace's answer replaces the gold,
+    since an intervention changed it.
     """
+    two = spec.arm.rationale_weight is not None
     rows = []
     for problem in problems:
         trace = traces.get(problem.problem_id)
-        prompt = messages_for(task, problem, arm, template, system, format, plan=trace, system_role=system_role)
-        answer = answers.get(problem.problem_id) or task.render_answer(problem)
-        completion = write_completion(None if trace is None else trace.text, answer, format)
-        trace_id = None if trace is None else trace.trace_id
+        own = trace.answer if own_answers and trace is not None else None
+        answer, shown = own or spec.task.render_answer(problem), None if two else trace
+        completion = write_completion(None if shown is None else shown.text, answer, spec.format)
+        trace_id = None if shown is None else shown.trace_id
+        prompt = messages_for(spec, problem, shown)
         rows.append(Example(problem.problem_id, name, prompt, completion, trace_id, answer))
-    return rows
+    return two_targets(rows, traces) if two else rows
 
 
 def assign_mix(problem_ids: Sequence[str], name: str, mix: Mapping[str, float], seed: int) -> dict[str, str]:

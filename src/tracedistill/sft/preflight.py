@@ -42,11 +42,9 @@ class Preflight:
     """Result of the preflight."""
 
     rows: int
-    """Rows to train on."""
     tokens: int
     """Tokens of these rows."""
     supervised: int
-    """Supervised tokens."""
     longest: int
     """Tokens of the longest row kept."""
     dropped: tuple[tuple[str, int], ...]
@@ -60,7 +58,7 @@ class Preflight:
     most: int = 0
     """Supervised tokens of the longest row; 0 if every arm's limit suffices."""
     crowded: tuple[tuple[str, int, int], ...] = ()
-    """(arm, its max_tokens, rows whose prompt and max_tokens exceed the window): such a prompt is not asked."""
+    """(arm, its max_tokens, rows whose prompt and max_tokens exceed the window, so that they are not run)."""
 
 
 def preflight(
@@ -98,11 +96,9 @@ class Limits:
     """Limits that an arm's rows are checked against."""
 
     max_length: int
-    """Most tokens of a row."""
     too_long: str
     """Treatment of longer rows: drop or error."""
     arm: str
-    """Arm name."""
     format: Format = "plain"
     """Format of trace and answer in a completion."""
     window: int | None = None
@@ -110,10 +106,10 @@ class Limits:
     limits: Mapping[str, int] = field(default_factory=dict)
     """Arm -> its max_tokens, of the arms evaluated with this training."""
     drawn: int = 0
-    """Tokens of the completions that the student writes behind these prompts while it is trained; 0: it writes none."""
+    """Most tokens that the student generates after each prompt during training; 0: none."""
 
     def check_room(self, prompt: int, where: str) -> None:
-        """Raise InputError if a prompt of so many tokens leaves no room in the window for what is written behind it."""
+        """Raise InputError if a prompt of this length leaves too little room in the window for the completion."""
         if self.window and self.drawn and prompt + self.drawn > self.window:
             raise InputError(
                 f"{where}: a prompt of {prompt} tokens with a completion of up to {self.drawn} while the student is "
@@ -167,9 +163,9 @@ class PreflightTally:
         self._longest = max(self._longest, length)
         if example.answer is not None:  # a row that teaches only the trace has no answer to evaluate
             self._most = max(self._most, learnt)
-            for asked, limit in limits.limits.items():
-                self._over[asked] += learnt > limit
-                self._crowded[asked] += limits.window is not None and length - learnt + limit > limits.window
+            for user, limit in limits.limits.items():
+                self._over[user] += learnt > limit
+                self._crowded[user] += limits.window is not None and length - learnt + limit > limits.window
 
     def counts(self) -> dict[str, Any]:
         """Return the counts as JSON, for `add_counts`."""
@@ -194,8 +190,8 @@ class PreflightTally:
         self._dropped += [(problem_id, length) for problem_id, length in counts["dropped"]]
         self._refused += [(problem_id, why) for problem_id, why in counts["refused"]]
         for here, there in ((self._over, counts["over"]), (self._crowded, counts["crowded"])):
-            for asked, count in there.items():
-                here[asked] += count
+            for user, count in there.items():
+                here[user] += count
 
     def report(self, notes: Iterable[tuple[str, str]] = ()) -> Preflight:
         """Return the result. Raises InputError if too many rows are refused, or none is left."""
@@ -207,8 +203,8 @@ class PreflightTally:
                 cause = f"all {len(self._dropped)} rows are over training.max_length={limits.max_length}"
             raise InputError(f"arm {limits.arm}: nothing to train on: {cause}")
         short, crowded = (
-            tuple((asked, limits.limits[asked], count) for asked, count in counted.items() if count)
-            for counted in (self._over, self._crowded)
+            tuple((user, limits.limits[user], count) for user, count in counts.items() if count)
+            for counts in (self._over, self._crowded)
         )
         return Preflight(
             self._rows,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tracedistill.dotted import import_object
 from tracedistill.errors import InputError
 from tracedistill.files import content_id, file_hash
+from tracedistill.plugins import import_object
 from tracedistill.tasks._base import ParsedTrace, Policy, Source, Task
 
 __all__ = ["TASKS", "ParsedTrace", "Policy", "Source", "Task", "code_hash", "get_task", "module_hash"]

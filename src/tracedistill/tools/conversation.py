@@ -8,7 +8,6 @@ from pathlib import Path
 from tracedistill.chat.formats import parse_completion, split_reasoning
 from tracedistill.chat.templates import system_in_user_turn
 from tracedistill.engines import Engine, Request, Sampling
-from tracedistill.engines.scripted import SCRIPTED
 from tracedistill.errors import InputError
 from tracedistill.evaluation.requests import requests_for
 from tracedistill.files import content_id, read_json
@@ -16,7 +15,7 @@ from tracedistill.pipeline.engines import arm_engine, local_engine, teacher_engi
 from tracedistill.pipeline.evaluate import Evaluation
 from tracedistill.pipeline.paid_calls import Usage, buy
 from tracedistill.pipeline.teach import Teachers
-from tracedistill.recipes import run_name
+from tracedistill.recipes import SCRIPTED, run_name
 from tracedistill.records import Message, Problem, Trace, Verdict
 from tracedistill.teachers import Failure, requests_for_teacher, trace_of
 from tracedistill.tools.open_study import FULL, OpenStudy, shown_model
@@ -195,7 +194,7 @@ class Conversation:
             return None
         path = self.opened.folder / "plans" / f"{self.arm}.jsonl"
         if self.plan is None and path.exists():
-            prompts = Evaluation(self.opened.work).asked(self.arm, [problem])
+            prompts = Evaluation(self.opened.work).requests_of(self.arm, [problem])
             if prompts.requests:
                 return prompts.shown[prompts.requests[0].request_id]
         return self._plan_for(problem.blind())

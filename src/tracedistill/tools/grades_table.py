@@ -8,9 +8,9 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
+from tracedistill.output import narrow_table, wide_console
 from tracedistill.report.arms_table import JOINT_KEY
 from tracedistill.report.format import percent
-from tracedistill.shown import narrow_table, wide_console
 from tracedistill.tools.grade import Tally
 
 NOT_OWN = ("task", "policy", "file", "groups", "second", "troubles")

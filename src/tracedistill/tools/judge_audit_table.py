@@ -5,8 +5,8 @@ from __future__ import annotations
 from rich.console import Console
 from rich.markup import escape
 
+from tracedistill.output import narrow_table, wide_console
 from tracedistill.report.format import percent
-from tracedistill.shown import narrow_table, wide_console
 from tracedistill.stats import Share
 from tracedistill.validation.judge_audit import JudgeAudit
 

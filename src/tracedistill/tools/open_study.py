@@ -94,13 +94,13 @@ def open_study(target: str | Path, overrides: Sequence[str] = (), stage: str | N
         loaded = pipeline.load(path, overrides)
         if stage is not None:
             pipeline.run(loaded, stage, quiet=True)
-        return OpenStudy(StudyRun(loaded.study, loaded.recipe, Screen(quiet=True), loaded.overrides), loaded)
+        return OpenStudy(StudyRun(loaded, Screen(quiet=True)), loaded)
     if not path.is_dir():
         raise InputError(f"{path}: no such recipe (.yaml) or run folder")
     if overrides:
         raise InputError(f"{overrides[0]}: overrides a recipe key, but a run folder is read as it is")
     study = _study_of(path)
-    return OpenStudy(StudyRun(study, path / "study.yaml", Screen(quiet=True)), None)
+    return OpenStudy(StudyRun(pipeline.LoadedStudy(study, path / "study.yaml"), Screen(quiet=True)), None)
 
 
 def _study_of(folder: Path) -> Study:

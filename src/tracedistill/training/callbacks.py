@@ -13,7 +13,7 @@ from transformers import TrainerCallback
 
 from tracedistill import events
 from tracedistill.events import ProgressEvent
-from tracedistill.shown import say
+from tracedistill.output import say
 from tracedistill.training.tracking import TrackedRun
 
 WHOLE = "whole"
@@ -83,9 +83,9 @@ class ProgressCallback(TrainerCallback):
 
     def _tell(self, state: Any) -> None:
         step, total = state.global_step, state.max_steps
-        if events.listening() and state.is_world_process_zero and (step == total or time.monotonic() >= self.due):
+        if events.parent_listens() and state.is_world_process_zero and (step == total or time.monotonic() >= self.due):
             self.due = time.monotonic() + OFTEN
-            events.tell(ProgressEvent(self.name, step, total, f"loss {self.loss:.3f}{self.heldout}"))
+            events.send(ProgressEvent(self.name, step, total, f"loss {self.loss:.3f}{self.heldout}"))
         if events.live():
             return
         every = max(1, total // LINES)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tracedistill.errors import InputError
 from tracedistill.recipes import TrainingConfig
-from tracedistill.recipes.checks import out_of_bounds
+from tracedistill.recipes.pydantic_reader import check_section
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +27,4 @@ class TrainingSetup:
 
     def __post_init__(self) -> None:
         """Raise InputError that lists every invalid setting."""
-        faults = [f"{name}: {value!r} {words}" for name, value, words in out_of_bounds("training", self.training)]
-        if faults:
-            raise InputError("training settings: " + "; ".join(faults))
+        check_section(self.training, "training settings")

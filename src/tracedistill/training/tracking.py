@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from tracedistill.errors import InputError
-from tracedistill.shown import say
+from tracedistill.output import say
 
 PROJECT = "tracedistill"
 """Default project, without WANDB_PROJECT or TRACKIO_PROJECT."""

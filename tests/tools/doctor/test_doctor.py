@@ -212,11 +212,11 @@ def test_the_recipes_own_way_of_tuning_comes_first(recipe: Recipe) -> None:
 
 def test_the_doctor_and_the_dry_run_forecast_the_same(recipe: Recipe, tmp_path: Path) -> None:
     path = recipe()
-    told = pipeline.foresee(pipeline.load(path), speed)
+    told = pipeline.silent_forecast(pipeline.load(path), speed)
     assert not (tmp_path / "run").exists(), "nothing is written"
     loaded = pipeline.load(path)
     pipeline.run(loaded, "assemble", quiet=True)
-    assert pipeline.foresee(loaded, speed) == replace(told, study=ANY), "what is there already is read"
+    assert pipeline.silent_forecast(loaded, speed) == replace(told, study=ANY), "what is there already is read"
     assert pipeline.dry_run(loaded, "h100").tunings[0].lengths == told.tunings[0].lengths
     text = needs(path)["student s"][1].text
     assert duration(told.tuning_seconds) in text

@@ -18,8 +18,8 @@ from tracedistill import pipeline
 from tracedistill.cli import main
 from tracedistill.errors import InputError
 from tracedistill.files import file_hash, read_json, read_jsonl
+from tracedistill.pipeline.execution import make_nodes
 from tracedistill.pipeline.graph import upstream
-from tracedistill.pipeline.making import make_nodes
 from tracedistill.pipeline.nodes import Graph
 from tracedistill.records import Attempt
 from tracedistill.tools.conversation import Conversation
@@ -108,7 +108,7 @@ def test_the_merged_folder_answers_as_the_study_did(place: Path, tmp_path: Path)
     model = AutoModelForCausalLM.from_pretrained(str(tmp_path / "out"))
     tokenizer = AutoTokenizer.from_pretrained(str(tmp_path / "out"))
     opened = open_study(place / "run")
-    asked = Evaluation(opened.work).asked("correct", opened.work.problems("test")).requests
+    asked = Evaluation(opened.work).requests_of("correct", opened.work.problems("test")).requests
     written = {attempt.attempt_id: attempt.text for attempt in generations(place, "correct")}
     base = [attempt.text for attempt in generations(place, "standard")]
     texts = []
@@ -392,7 +392,7 @@ def test_no_call_trusts_remote_code_or_loads_pickles() -> None:
     trusting, pickled = [], []
     package = ROOT / "src" / "tracedistill"
     # jobs from the parent process; an unnamed file and a buffer of the same object
-    own_bytes = (package / "compute", package / "pipeline" / "shelf.py", package / "tasks" / "file" / "packed.py")
+    own_bytes = (package / "compute", package / "pipeline" / "trace_store.py", package / "tasks" / "file" / "packed.py")
     for path in sorted((ROOT / "src").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             pairs: list[tuple[str | None, ast.expr]] = []

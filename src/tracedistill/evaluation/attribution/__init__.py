@@ -8,9 +8,9 @@ reading      failures_to_read, render_cases: a seeded sample of failures for man
 """
 
 from tracedistill.evaluation.attribution.alignment import Adherence, StepFate, adherence
-from tracedistill.evaluation.attribution.labels import LABELS, Attributed, Label, Trial, attribute
+from tracedistill.evaluation.attribution.cases import Case, failures_to_read, render_case, render_cases
+from tracedistill.evaluation.attribution.labels import LABELS, Attributed, Label, PlanSamples, attribute
 from tracedistill.evaluation.attribution.propagation import Propagation, propagated
-from tracedistill.evaluation.attribution.reading import Case, failures_to_read, render_case, render_cases
 from tracedistill.evaluation.attribution.summary import AttributionTable, summarise
 
 __all__ = [
@@ -20,9 +20,9 @@ __all__ = [
     "AttributionTable",
     "Case",
     "Label",
+    "PlanSamples",
     "Propagation",
     "StepFate",
-    "Trial",
     "adherence",
     "attribute",
     "failures_to_read",

@@ -42,7 +42,6 @@ class StepFate:
     index: int
     """Position in the plan, from 0."""
     fate: Fate
-    """How the student treated it."""
     by: tuple[str, ...]
     """The student's statements that carry it out, cut at 200 characters; empty if there are none."""
     reason: str
@@ -75,7 +74,6 @@ class _Statement:
     """One statement of a student."""
 
     text: str
-    """As written."""
     heading: int
     """Number of the step heading above it, from 1; 0 if the student numbers no steps."""
     under: str
@@ -85,7 +83,6 @@ class _Statement:
     numbers: frozenset[Value]
     """Numbers, results included."""
     stems: frozenset[str]
-    """Stems of its words."""
     done: tuple[Calculation, ...]
     """Its written calculations that contain an operator."""
 
@@ -343,7 +340,7 @@ def _read(text: str, heading: int, under: str) -> _Statement:
 def _statements(text: str, plan_steps: Sequence[Step]) -> tuple[list[_Statement], int]:
     """Split a student's text into sentences, each with the number of the last heading.
 
-    Instructions copied from the plan are no statements; the text below one belongs to it.
+    Instructions copied from the plan are not statements; the text below one belongs to it.
     """
     plan = f" {_plain(' '.join(step.text for step in plan_steps))} "
     out: list[_Statement] = []
@@ -375,7 +372,7 @@ def _statements(text: str, plan_steps: Sequence[Step]) -> tuple[list[_Statement]
 
 
 def _asks(sentence: str) -> bool:
-    """Return whether a sentence of a plan tells what to do or find, rather than states a result."""
+    """Return whether a sentence of a plan instructs, rather than states a result."""
     if find_calculations(sentence):
         return False
     if sentence.rstrip("*_ ").endswith("?"):

@@ -35,19 +35,17 @@ Count = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class PlanSamples:
     """One problem, one teacher, one student: k seeded samples under each plan."""
 
     problem_id: str
-    """Problem id."""
     plan: Count
     """Under the teacher's plan."""
     gold: Count
     """Under a plan from gold that holds no results."""
     again: Count | None
-    """Under another sample of the same teacher's plan; None if there is none."""
+    """Under another sample of the same teacher's plan, if any."""
     verdict: Verdict
-    """Verdict on the teacher's plan."""
 
     def __post_init__(self) -> None:
         for count in (self.plan, self.gold, self.again or (0, 0)):
@@ -74,15 +72,11 @@ class Attributed:
     """One trial with its label."""
 
     problem_id: str
-    """Problem id."""
     label: Label
-    """Who made the errors."""
     why: str
-    """One-sentence explanation."""
     basis: Basis
     """Evidence of the label; labels by counts alone include chance findings."""
     differences: Differences
-    """Differences between the success rates."""
     plan: Count
     """Successes and samples under the teacher's plan."""
     gold: Count
@@ -92,7 +86,7 @@ class Attributed:
     outcome: str
     """Verdict on the plan."""
     first_wrong_step: int | None
-    """First step of the plan judged wrong, else the first suspect one, from 1; None if there is none."""
+    """First step of the plan judged wrong, else the first suspect one, from 1; None if no step is."""
     kind: str
     """Kind of that fault: `wrong operand`, `wrong operation`, `wrong calculation`, ...; `suspect operand` if the judge
     did not call it wrong; `missing step`; empty if none."""
@@ -105,16 +99,16 @@ class Attributed:
         return self.label != "solved"
 
 
-def attribute(trial: Trial) -> Attributed:
+def attribute(trial: PlanSamples) -> Attributed:
     """Name whose error the failures of one problem are.
 
     *Solved*: more than half of the samples under the teacher's plan are right, and the plan does not do worse than the
-    gold plan. *Worse*: Boschloo's exact test on plan against gold, p <= 0.05 (0.02 where the plan is judged correct).
+    gold plan. *Worse*: Boschloo's exact test on plan against gold, p <= 0.05 (0.02 if the plan is judged correct).
     *Own*: with the gold plan the student fails at least half as often as with the teacher's.
 
-    1. Plan judged incorrect: `both` where own, else `teacher`.
+    1. Plan judged incorrect: `both` if own, else `teacher`.
     2. Plan worse, but another sample of it comes back to more than half right and no step is suspect: `undecided`.
-    3. Plan worse: `both` where own, else `teacher`.
+    3. Plan worse: `both` if own, else `teacher`.
     4. Plan judged correct: `student`. With p between 0.02 and 0.05 and not own: `undecided`.
     5. Own: `student`. Nothing says that the plan was right, but it took no bad plan to fail.
     6. Else `undecided`: a gap that may be chance. With one sample a problem only the plan's verdict decides.
@@ -130,7 +124,7 @@ def attribute(trial: Trial) -> Attributed:
     )  # fmt: skip
 
 
-def _decide(trial: Trial, differences: Differences, suspect: bool, came_back: bool) -> tuple[Label, Basis, str]:
+def _decide(trial: PlanSamples, differences: Differences, suspect: bool, came_back: bool) -> tuple[Label, Basis, str]:
     right, n = trial.plan
     outcome = trial.verdict.outcome
     p, own = differences.p_worse, differences.own
@@ -163,7 +157,7 @@ def _decide(trial: Trial, differences: Differences, suspect: bool, came_back: bo
     return "undecided", "none", f"the gap may be chance ({chance}), and {judged}"
 
 
-def _compare(trial: Trial) -> Differences:
+def _compare(trial: PlanSamples) -> Differences:
     (right, n), (gold_right, gold_n) = trial.plan, trial.gold
     if not n:
         return Differences(None, None, None, None)
@@ -179,8 +173,8 @@ def _compare(trial: Trial) -> Differences:
 def p_worse(plan: Count, gold: Count) -> float:
     """Test whether `plan` is worse than `gold`: one-sided p of Boschloo's exact unconditional test (1970; scipy).
 
-    It keeps its level for every common success rate, as Fisher's test does, and is never less powerful: of 5 against
-    5 samples it tells 0 from 3, where Fisher's needs 4. 1 where `plan` did at least as well.
+    Like Fisher's test it keeps its level for every common success rate, and it is never less powerful: with 5 samples
+    each it separates 0 from 3 successes, and Fisher's needs 4. Returns 1 if `plan` did at least as well.
     """
     (right, n), (gold_right, gold_n) = plan, gold
     if right * gold_n >= gold_right * n:

@@ -18,9 +18,7 @@ class LabelCell:
     """The items of one label."""
 
     label: Label
-    """Label."""
     of_items: Share
-    """Share of all items."""
     of_failures: Share | None
     """Share of the failures; None for `solved`."""
     by_counts_alone: int
@@ -36,13 +34,11 @@ class AdherenceTotals:
     """Treatment of the steps of all plans."""
 
     steps: int
-    """Steps of the plans."""
     fates: Mapping[str, int]
     """followed, split, redundant, ignored -> steps."""
     misaligned: Share
     """Share of examined items in which a step is ignored."""
     misaligned_ids: tuple[str, ...]
-    """Their problem ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +58,6 @@ class PropagationTotals:
     carried: Share
     """Of those, items whose answer is one or is calculated from one."""
     carried_ids: tuple[str, ...]
-    """Their problem ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +65,8 @@ class AttributionTable:
     """Attribution for one teacher and one student."""
 
     teacher: str
-    """Name of the teacher."""
     student: str
-    """Name of the student."""
     items: int
-    """Items attributed."""
     failures: int
     """Items that are not solved."""
     cells: tuple[LabelCell, ...]
@@ -93,9 +85,7 @@ class AttributionTable:
     """Most items expected to be called a teacher's by chance, from counts alone, if no plan were worse: level times
     items."""
     adherence: AdherenceTotals | None
-    """None if not examined."""
     propagation: PropagationTotals | None
-    """None if not examined."""
 
 
 def summarise(

@@ -22,9 +22,9 @@ import regex
 
 from tracedistill import answers
 from tracedistill.chat.formats import parse_completion
-from tracedistill.dotted import import_object
 from tracedistill.errors import InputError
 from tracedistill.files import file_hash
+from tracedistill.plugins import import_object
 from tracedistill.records import AnswerVerdicts, Problem, Verdict
 from tracedistill.tasks.file.judge_choice import RULES, is_json, is_number
 

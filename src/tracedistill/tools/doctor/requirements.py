@@ -9,15 +9,14 @@ from typing import Any
 
 from tracedistill import pipeline
 from tracedistill.engines.dtypes import SLOW, slowness
-from tracedistill.engines.scripted import SCRIPTED
 from tracedistill.engines.sizes import ModelSize, local_folder, size_of
 from tracedistill.engines.weights import PACKAGED, PREFIX
 from tracedistill.errors import InputError
 from tracedistill.forecast.estimates import LAUNCH_SECONDS, Device, training_memory
 from tracedistill.forecast.records import StudyForecast, TuningEstimate
 from tracedistill.pipeline.hardware import AUTO, chosen
-from tracedistill.recipes import StudentConfig, Study
-from tracedistill.recipes.documents import parse
+from tracedistill.recipes import SCRIPTED, StudentConfig, Study
+from tracedistill.recipes.safe_yaml import parse
 from tracedistill.tools.doctor.findings import CheckResult, State, gigabytes
 from tracedistill.tools.doctor.machine import EXTRAS, Machine, installed, key_is_set
 from tracedistill.training.tracking import check_tracker
@@ -43,7 +42,7 @@ def needs_of(recipe: Path, overrides: tuple[str, ...], machine: Machine, speed: 
     yield from _teachers(study, recipe, machine)
     used = {study.student_of(arm) for arm in study.arms.values()}
     try:
-        forecast = pipeline.foresee(loaded, speed, make=_at_hand(study))
+        forecast = pipeline.silent_forecast(loaded, speed, make=_at_hand(study))
     except InputError as error:
         yield CheckResult("recipe", "bad", str(error))
         return

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from tracedistill.shown import markdown_block, markdown_cell, visible
+from tracedistill.output import markdown_block, markdown_cell, visible
 
 CUT = 1500
 """Most characters of a text on a card."""

@@ -13,8 +13,8 @@ from tracedistill.chat.templates import TODAY
 from tracedistill.errors import InputError
 from tracedistill.files import atomic, dumps
 from tracedistill.interventions import NO_TRACE
-from tracedistill.pipeline.chosen import one_trace, places
 from tracedistill.pipeline.sft_rows import rows_of, shared_traces
+from tracedistill.pipeline.trace_selection import places, select_traces
 from tracedistill.records import Example
 from tracedistill.tools.open_study import OpenStudy
 
@@ -100,7 +100,7 @@ def held_out_rows(opened: OpenStudy) -> tuple[dict[str, list[Example]], str]:
         return {}, "the study has no validation problems"
     for name in study.tuned_arms():
         teacher = study.teacher_of(name)
-        if study.arms[name].tune != NO_TRACE and not one_trace(work, teacher, places(problems), accepted=True):
+        if study.arms[name].tune != NO_TRACE and not select_traces(work, teacher, places(problems), accepted=True):
             return {}, f"teacher {teacher} has no accepted trace of a validation problem"
     shared = shared_traces(work, problems)
     if not shared.kept:

@@ -1,4 +1,4 @@
-"""Which traces stand for the problems: those of a teacher, and what an intervention makes of them."""
+"""Select the trace of each problem among a teacher's traces, and apply interventions to them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from tracedistill.compute import chunks
 from tracedistill.files import read_jsonl
 from tracedistill.interventions import get_intervention, intervene
 from tracedistill.pipeline.review import reviewed_traces
-from tracedistill.pipeline.shelf import Rows, Shelf
 from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.pipeline.trace_jobs import ChangeJob
+from tracedistill.pipeline.trace_store import LazyRows, TraceStore
 from tracedistill.records import Trace
 from tracedistill.validation import Validation
 
@@ -21,7 +21,7 @@ def places(problem_ids: Iterable[str]) -> dict[str, int]:
     return {problem_id: place for place, problem_id in enumerate(problem_ids)}
 
 
-def one_trace(
+def select_traces(
     work: StudyRun,
     teacher: str,
     order: Mapping[str, int],
@@ -29,10 +29,10 @@ def one_trace(
     accepted: bool,
     reviewed: bool = False,
     number: int = 0,
-) -> Shelf:
-    """Return the first of a teacher's traces of each problem, or the one with this number, in the order of its samples.
+) -> TraceStore:
+    """Return one of a teacher's traces for each problem: the first, or the one with this `number` in sample order.
 
-    `accepted`: what validation lets pass, or a person approved. `reviewed`: as a person left them.
+    `accepted`: only traces that validation accepts or a person has approved. `reviewed`: use a person's edits.
     """
     seen = array("I", [0]) * len(order)
 
@@ -44,7 +44,7 @@ def one_trace(
                 if seen[place] == number + 1:
                     yield trace
 
-    return Shelf(order, numbered(), work.run.folder)
+    return TraceStore(order, numbered(), work.run.folder)
 
 
 def _usable(work: StudyRun, teacher: str, *, accepted: bool, reviewed: bool) -> Iterator[Trace]:
@@ -59,15 +59,15 @@ def _usable(work: StudyRun, teacher: str, *, accepted: bool, reviewed: bool) -> 
             yield trace
 
 
-def changed(work: StudyRun, intervention: str, traces: Shelf, problem_ids: Sequence[str]) -> Shelf:
-    """Return what an intervention makes of the traces of these problems; what it does not apply to is left out."""
+def apply_intervention(work: StudyRun, intervention: str, traces: TraceStore, problem_ids: Sequence[str]) -> TraceStore:
+    """Apply an intervention to the traces of these problems. Traces that it does not apply to are left out."""
     problems = work.known()
     own = [problem_id for problem_id in problem_ids if problem_id in traces]
     if get_intervention(intervention).alone:
         job = ChangeJob(work.study.task.name, intervention, work.study.seed)
-        pairs = Rows(own, lambda problem_id: (problems[problem_id], traces[problem_id]))
+        pairs = LazyRows(own, lambda problem_id: (problems[problem_id], traces[problem_id]))
         made = (trace for some in work.compute.map(job, chunks(pairs)) for trace in some)
-        return Shelf(traces.order, made, work.run.folder)
+        return TraceStore(traces.order, made, work.run.folder)
     by_id = {problem_id: problems[problem_id] for problem_id in problem_ids}
-    given = [traces[problem_id] for problem_id in own]  # it deals among all of them: they are needed together
-    return Shelf(traces.order, intervene(intervention, work.task, by_id, given, work.study.seed), work.run.folder)
+    given = [traces[problem_id] for problem_id in own]  # it draws from all of them, so they are needed together
+    return TraceStore(traces.order, intervene(intervention, work.task, by_id, given, work.study.seed), work.run.folder)

@@ -1,8 +1,8 @@
-"""The door through which text from outside reaches a person: a terminal, a Markdown file, a page.
+"""All text that reaches a person: terminal, Markdown and page, with control characters and markup escaped.
 
-What models, servers and data files write may hold escape sequences, direction marks, images and markup. All printing
-goes through `say` and `console`, all Markdown through the functions here, every text of a page through `visible`; a
-test finds what passes them by.
+Text from models, servers and data files may contain escape sequences, direction marks, images and markup. All printing
+goes through `say` and `console`, all Markdown through the functions here, and every text of a page through `visible`. A
+test finds code that bypasses them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 NAME_WIDTH = 24
-"""Columns that a cell of a table keeps at least, if it is so long."""
+"""Columns that a table keeps for a cell of at least this length."""
 
 _CONTROL = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
@@ -33,17 +33,17 @@ def visible(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Return the text as a terminal may have it: `visible`, and no carriage return that writes over a line."""
+    """Return the text for a terminal: `visible`, and without carriage returns that would overwrite a line."""
     return _RETURN.sub("[U+000D]", visible(text)).replace("\r\n", "\n")
 
 
 def say(*texts: object, file: TextIO | None = None, end: str = "\n", flush: bool = False) -> None:
-    """Print texts, separated by blanks, through `printable`."""
+    """Print texts separated by spaces, through `printable`."""
     print(*(printable(str(text)) for text in texts), file=file or sys.stdout, end=end, flush=flush)
 
 
-def tell_process(line: str) -> None:
-    """Write a line that the process which launched this one reads, and no person."""
+def send_to_parent(line: str) -> None:
+    """Write a line for the parent process, not for a person."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
@@ -60,12 +60,12 @@ def console(**options: Any) -> Console:
 
 
 def wide_console() -> Console:
-    """Return a console as wide as the terminal; 120 columns where output goes to a file or pipe."""
+    """Return a console as wide as the terminal, or 120 columns wide if the output goes to a file or pipe."""
     return console(width=None if sys.stdout.isatty() else 120)
 
 
 def narrow_table(title: str, heads: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """Make a table with few lines: the first column left, figures right; if there is no room heads wrap first."""
+    """Make a table with few rules, the first column left, the others right; headings wrap first if space is short."""
     from rich import box
     from rich.cells import cell_len
     from rich.markup import escape
@@ -102,17 +102,17 @@ def _marked(cell: object) -> str:
 
 
 def markdown_line(text: str) -> str:
-    """Return free text as one line that is no markup: no image, link, heading, emphasis, HTML or table cell."""
+    """Return text as one line of Markdown with all markup escaped."""
     return _MARKUP.sub(r"\\\1", " ".join(visible(text).split())).replace("&", "&amp;")
 
 
 def markdown_cell(value: object) -> str:
-    """Return a value as a cell of a table; a dash for nothing."""
+    """Return a value as a table cell; a dash if it is empty."""
     return "-" if value is None or value == "" else markdown_line(str(value))
 
 
 def markdown_block(text: str, language: str = "text") -> str:
-    """Return a text in a fence longer than any run of backticks in it, so that it cannot end its own block."""
+    """Return text in a fenced block whose fence is longer than any run of backticks in it."""
     shown = visible(text).replace("\r\n", "\n").replace("\r", "[U+000D]")
     longest = max((len(run) for run in re.findall(r"`+", shown)), default=0)
     fence = "`" * max(3, longest + 1)

@@ -1,4 +1,4 @@
-"""Engines of the models that vLLM serves.
+"""Engines for models that a local vLLM server runs.
 
 A student's server has its adapters as LoRA modules. An adapter that vLLM cannot serve is first merged into the weights,
 if the parity check allowed that, and gets its own server; so does a fully tuned student.

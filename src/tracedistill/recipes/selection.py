@@ -1,7 +1,6 @@
-"""On which problems the page's decision chooses its arms: on validation problems, never on those that it is about.
+"""Choose arms for the report's decision on validation problems, never on the test problems that it is about.
 
-An arm that is asked validation problems too has a second name, `<arm>.validation`: its plans, generations and attempts
-of these lie under it, beside those of the test problems.
+An arm that is also evaluated on validation problems has a second name, `<arm>.validation`, for the files of these.
 """
 
 from __future__ import annotations
@@ -9,12 +8,12 @@ from __future__ import annotations
 from tracedistill.recipes.schema import Study
 
 CHOOSE_ON = 100
-"""Validation problems on which the arms of a decision about one's own data are chosen, at most."""
+"""Most validation problems on which arms are chosen, with the user's own data."""
 ON_VALIDATION = ".validation"
 
 
 def choose_on(task: str, wanted: int | None) -> int:
-    """Return on how many validation problems arms are chosen, at most; see `EvaluationConfig.choose_on`."""
+    """Return the most validation problems on which arms are chosen; see `EvaluationConfig.choose_on`."""
     if wanted is not None:
         return wanted
     return CHOOSE_ON if task == "file" or ":" in task else 0
@@ -41,10 +40,10 @@ def candidates(study: Study) -> list[str]:
 
 
 def on_validation(arm: str) -> str:
-    """Return an arm's name for what is of validation problems."""
+    """Return an arm's name for files of validation problems."""
     return f"{arm}{ON_VALIDATION}"
 
 
-def arm_asked(name: str) -> str:
-    """Return the arm of such a name, or of its own, which never ends like it (`names.DERIVED`)."""
+def arm_of(name: str) -> str:
+    """Return the arm of a name with or without `.validation`; no arm's own name ends so (`names.DERIVED`)."""
     return name.removesuffix(ON_VALIDATION)

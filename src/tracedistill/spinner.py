@@ -1,4 +1,4 @@
-"""Signs of life while something takes long: a line that moves in a terminal, elsewhere a plain line a minute."""
+"""Show that a long step is running: a live line in a terminal, elsewhere a plain line every minute."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from tracedistill.shown import console, printable
+from tracedistill.output import console, printable
 
 PLAIN = 60.0
-"""Seconds between plain lines where there is no terminal."""
+"""Seconds between plain lines if the output is not a terminal."""
 
 
 @contextmanager
 def waiting(label: str) -> Iterator[None]:
-    """Show on stderr what is at work, and for how long, while the block lasts."""
+    """Show on stderr what is running, and for how long, while the block lasts."""
     out, since = console(stderr=True, soft_wrap=True), time.monotonic()
 
     def line() -> str:
@@ -36,7 +36,7 @@ def waiting(label: str) -> Iterator[None]:
 
 @contextmanager
 def every(seconds: float, act: Callable[[], None]) -> Iterator[None]:
-    """Yield act once in so many seconds, from a thread of its own, while the block lasts."""
+    """Call `act` every `seconds`, from a separate thread, while the block lasts."""
     over = threading.Event()
 
     def beat() -> None:
@@ -53,7 +53,7 @@ def every(seconds: float, act: Callable[[], None]) -> Iterator[None]:
 
 
 def clock(seconds: float) -> str:
-    """Return `0:41`, `12:03` or `3:02:10`."""
+    """Format a duration as `0:41`, `12:03` or `3:02:10`."""
     whole = int(seconds)
     hours, minutes = divmod(whole // 60, 60)
     return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"

@@ -1,7 +1,7 @@
 """Offline answers: requests are written as files of the Batch format, and answers are read from files.
 
-A stage's requests go to a `Writer`, which writes those the cache lacks, or to a `Taker`, which puts answers from files
-into the cache. A stage with all answers in the cache is then made as in any run.
+A stage's requests go to a `RequestWriter`, which writes those the cache lacks, or to an `AnswerReader`, which puts
+answers from files into the cache. A stage with all answers in the cache is then made as in any run.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class RequestWriter:
         if isinstance(server, VllmChatEngine):
             self._note_flags(group, written, server)
         again = finishes_to_retry(config.retry_failed, config.retry_cut_off)
-        for key, request, lacks, first in looked_up(requests, server, self._cache, self._seen, again):
+        for key, request, lacks, first in look_up(requests, server, self._cache, self._seen, again):
             lacking += lacks
             written.requests += first
             written.cached += first and not lacks
@@ -128,7 +128,7 @@ class RequestWriter:
 
 
 @dataclass(slots=True)
-class Taken:
+class AnswerCounts:
     """The answers to one model's requests."""
 
     requests: int = 0
@@ -162,16 +162,16 @@ class Taken:
         return sorted(part for part in self.lacking if not self.answered[part])
 
 
-class Taker:
+class AnswerReader:
     """Puts answers from files into the cache, charged to the study's account."""
 
     def __init__(self, answers: AnswerIndex, cache: GenerationCache, study: str, folder: Path, parts: int) -> None:
-        self.groups: dict[str, Taken] = {}
+        self.groups: dict[str, AnswerCounts] = {}
         self._answers, self._cache, self._folder, self._parts = answers, cache, folder, parts
         self._budget = Budget(scope=study)
         self._seen, self._began = SeenKeys(), time.time()
 
-    def __enter__(self) -> Taker:
+    def __enter__(self) -> AnswerReader:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -188,7 +188,7 @@ class Taker:
         refused count as failed once another row was answered: until then the engine, not the row, may be at fault.
         """
         server, lacking, works = server_of(engine), 0, False
-        tally = self.groups.setdefault(group, Taken())
+        tally = self.groups.setdefault(group, AnswerCounts())
         meter = SpendMeter(self._budget, getattr(engine, "prices", None) or Prices())
         name, buyer = self._cache.record_engine(server.describe()), content_id(str(self._folder.resolve()), label)
         refused: list[tuple[bytes, Request, CallOutcome]] = []
@@ -212,7 +212,7 @@ class Taker:
                 tally.unusable[cause] += 1
 
         again = finishes_to_retry(config.retry_failed, config.retry_cut_off)
-        rows = looked_up(requests, server, self._cache, self._seen, again, self._began)
+        rows = look_up(requests, server, self._cache, self._seen, again, self._began)
         while some := list(itertools.islice(rows, _AT_ONCE)):
             answers = self._answers.find([key.hex() for key, _, _, _ in some])
             for key, request, lacks, first in some:
@@ -253,7 +253,7 @@ def _best(outcomes: Sequence[CallOutcome]) -> CallOutcome | None:
     return next(iter([*good[:1], *usable[-1:], *outcomes[-1:]]), None)
 
 
-def looked_up(
+def look_up(
     requests: Iterable[Request],
     engine: Engine,
     cache: GenerationCache,

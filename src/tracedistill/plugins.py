@@ -1,4 +1,4 @@
-"""Objects from outside the package, named `package.module:name`: tasks, interventions, prompts, judges, engines."""
+"""Import tasks, interventions, prompts, judges and engines from outside the package by `package.module:name`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 def import_object(path: str) -> Any:
     """Return the object that `package.module:name` names.
 
-    Modules are looked for in the environment first and in the working folder last, so that a file there never takes
-    the place of a library. Raises ImportError, AttributeError, ValueError or TypeError if there is no such object.
+    The environment is searched first and the working folder last, so that a file there never replaces a library.
+    Raises ImportError, AttributeError, ValueError or TypeError if there is no such object.
     """
     module, _, name = path.partition(":")
     here = str(Path.cwd())

@@ -1,21 +1,18 @@
-"""Write results that arrive in any order in their proper order, with a few bytes of memory for each."""
+"""Put results that arrive in any order back in order, with a few bytes of memory for each."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from tracedistill.errors import InputError
-from tracedistill.files import disk_error, from_json
-from tracedistill.records import Trace
+from tracedistill.files import disk_error
 
 
-class Spool:
-    """A temporary file beside the output, deleted on closing, since the cache has every answer.
+class OrderedOutput:
+    """A temporary file beside the output. It is deleted on closing, since the cache has every answer.
 
     `put` stores lines of text with their position; `lines` returns those of one kind in order.
     """
@@ -26,7 +23,7 @@ class Spool:
         self._end = 0
         self._stream: BinaryIO | None = None
 
-    def __enter__(self) -> Spool:
+    def __enter__(self) -> OrderedOutput:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._stream = self.path.open("w+b")
@@ -64,17 +61,17 @@ class Spool:
                     yield data[1:].decode()
 
 
-class SpoolMark:
+class ResumeMark:
     """Progress of a run, stored beside its output, so that the next one resumes there.
 
-    It is only a hint: earlier positions are still processed, at the end.
+    Earlier positions are still processed, at the end.
     """
 
     def __init__(self, beside: Path) -> None:
         self.path = beside.with_name(f".{beside.name}.place")
 
     def read(self) -> int:
-        """Return the stored number; 0 if there is none."""
+        """Return the stored number, or 0."""
         try:
             return max(0, int(self.path.read_text(encoding="ascii")))
         except (OSError, ValueError):
@@ -88,39 +85,3 @@ class SpoolMark:
     def remove(self) -> None:
         """Remove the mark when the work is done."""
         self.path.unlink(missing_ok=True)
-
-
-class FirstTraces:
-    """The first trace of each problem in a file, read on demand: only ids and offsets are in memory."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._starts: dict[str, int] = {}
-
-    def __enter__(self) -> FirstTraces:
-        try:
-            self._stream = self._path.open("rb")
-        except OSError as error:
-            raise InputError(f"{self._path}: cannot be read: {error.strerror}") from error
-        start = 0
-        for line in self._stream:
-            self._starts.setdefault(self._read(line).problem_id, start)
-            start += len(line)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stream.close()
-
-    def get(self, problem_id: str) -> Trace | None:
-        """Return the problem's first trace, or None."""
-        start = self._starts.get(problem_id)
-        if start is None:
-            return None
-        self._stream.seek(start)
-        return self._read(self._stream.readline())
-
-    def _read(self, line: bytes) -> Trace:
-        try:
-            return from_json(Trace, json.loads(line))
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{self._path}: not a Trace ({error}); delete the file to make it again") from error

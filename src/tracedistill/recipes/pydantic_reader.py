@@ -6,19 +6,22 @@ pydantic is imported when the first recipe is read, so importing the schema stay
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import MISSING
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
+from tracedistill.errors import InputError
 from tracedistill.recipes.checks import Fail, near
 from tracedistill.recipes.names import NOT_A_NAME, is_file_name, meant
+from tracedistill.recipes.reflection import below, keys_of
 from tracedistill.recipes.schema import Study
-from tracedistill.recipes.shape import below, keys_of
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
+    from pydantic_core import ErrorDetails
 
 Place = tuple[str | int, ...]
 """Keys and list indices, from the recipe down."""
@@ -82,11 +85,11 @@ def validated(prepared: Prepared, fail: Fail) -> tuple[Study | None, list[str]]:
         errors = error.errors(include_url=False)
     keys, values = [], copy.deepcopy(prepared.values)
     for entry in errors:
-        place, kind = entry["loc"], entry["type"]
-        if kind == "missing" and isinstance(place[-1], int):
+        place = entry["loc"]
+        if entry["type"] == "missing" and isinstance(place[-1], int):
             place = place[:-1]  # a pair is wrong as a whole
         keys.append(_key(place))
-        fail(keys[-1], _in_words(place, kind, _at(prepared.values, place), entry["msg"]))
+        fail(keys[-1], _in_words(place, entry, _at(prepared.values, place)))
         _replace(values, place)
     try:
         return adapter().validate_json(json.dumps(values)), keys
@@ -102,9 +105,34 @@ WANTED = {
 """pydantic's name of an error -> what the value must be."""
 
 
-def _in_words(place: Place, error: str, value: Any, otherwise: str) -> str:
+BOUNDS = {
+    "greater_than": "must be above {gt:g}", "greater_than_equal": "must be at least {ge:g}",
+    "less_than": "must be below {lt:g}", "less_than_equal": "must be at most {le:g}",
+}  # fmt: skip
+"""pydantic's name of an error -> the bound that the value must keep."""
+
+
+def check_section(section: Any, what: str) -> None:
+    """Raise InputError that lists every number of a section out of bounds; for sections that code has built."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        TypeAdapter(type(section)).validate_python(dataclasses.asdict(section))
+    except ValidationError as error:
+        faults = [(_key(entry["loc"]), _bound(entry), entry["input"]) for entry in error.errors(include_url=False)]
+        listed = "; ".join(f"{key} {words}, got {value!r}" for key, words, value in faults)
+        raise InputError(f"{what}: {listed}") from error
+
+
+def _bound(entry: ErrorDetails) -> str:
+    """Return the bound that a value does not keep, or pydantic's message of another error."""
+    words = BOUNDS.get(entry["type"])
+    return entry["msg"] if words is None else words.format_map(entry.get("ctx", {}))
+
+
+def _in_words(place: Place, entry: ErrorDetails, value: Any) -> str:
     """Return the message for a user."""
-    kind = _kind_at(place)
+    kind, error = _kind_at(place), entry["type"]
     if error == "unexpected_keyword_argument":
         known = keys_of(_kind_at(place[:-1]))
         return f"unknown key{meant(place[-1], known) or near(place[-1], known)}"
@@ -117,7 +145,9 @@ def _in_words(place: Place, error: str, value: Any, otherwise: str) -> str:
         return f"'{value}' is not one of {', '.join(map(str, allowed))}{near(value, allowed)}"
     if error == "dataclass_type":
         return f"must be a mapping with keys {', '.join(keys_of(kind))}; got {value!r}"
-    return f"{WANTED[error]}, got {value!r}" if error in WANTED else otherwise
+    if error in BOUNDS:
+        return f"{_bound(entry)}, got {value!r}"
+    return f"{WANTED[error]}, got {value!r}" if error in WANTED else entry["msg"]
 
 
 def _key(place: Place) -> str:

@@ -14,7 +14,7 @@ from tracedistill.recipes.schema import key_of
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class KeyInfo:
     """One key of a record."""
 
     kind: Any
@@ -28,7 +28,7 @@ class Key:
 
 
 @functools.cache
-def keys_of(record: Any) -> Mapping[str, Key]:
+def keys_of(record: Any) -> Mapping[str, KeyInfo]:
     """Return the keys of a record in order; none for anything else."""
     if not dataclasses.is_dataclass(record):
         return {}
@@ -37,7 +37,7 @@ def keys_of(record: Any) -> Mapping[str, Key]:
     for item in dataclasses.fields(record):
         default = item.default if item.default_factory is MISSING else item.default_factory()
         kind, names = hints[item.name], str(item.metadata.get("names", ""))
-        keys[key_of(item.name)] = Key(bare(kind), bare(kind) is not kind, default, names)
+        keys[key_of(item.name)] = KeyInfo(bare(kind), bare(kind) is not kind, default, names)
     return keys
 
 

@@ -1,4 +1,4 @@
-"""Failures sampled for manual reading: question, plan with verdicts, gold, output, and the program's label."""
+"""Sample failures, and render them for a reader: question, plan with verdicts, gold, output and label."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from tracedistill.evaluation.attribution.alignment import Adherence
 from tracedistill.evaluation.attribution.labels import Attributed
 from tracedistill.evaluation.attribution.propagation import Propagation
+from tracedistill.output import markdown_block, markdown_line
 from tracedistill.records import Problem, Step, Verdict
-from tracedistill.shown import markdown_block, markdown_line
 
 MAX_OUTPUT = 6_000
 """Most characters shown of an output; longer ones are marked as cut."""
@@ -21,11 +21,8 @@ class Case:
     """All that a reader needs to judge one item."""
 
     attributed: Attributed
-    """The program's label."""
     problem: Problem
-    """The problem with its gold."""
     plan_steps: tuple[Step, ...]
-    """The teacher's plan."""
     verdict: Verdict
     """Verdict on the plan, step by step."""
     output: str
@@ -33,9 +30,7 @@ class Case:
     answer: str | None = None
     """Answer extracted from that output."""
     teacher: str = ""
-    """Name of the teacher."""
     student: str = ""
-    """Name of the student."""
     adherence: Adherence | None = None
     """The student's treatment of each step."""
     propagation: Propagation | None = None
@@ -64,7 +59,7 @@ def render_cases(cases: Sequence[Case]) -> str:
 
 def render_case(case: Case, before: str = "") -> str:
     """Render one case as Markdown. Model texts are in fences that they cannot close."""
-    attributed = case.attributed
+    attributed, answer = case.attributed, f"Answer: {', '.join(case.problem.answers)}"
     names = ", ".join(filter(None, (case.teacher and f"teacher {case.teacher}", case.student)))
     parts = [
         f"## {before}{markdown_line(case.problem.problem_id)}" + (f" ({markdown_line(names)})" if names else ""),
@@ -82,7 +77,7 @@ def render_case(case: Case, before: str = "") -> str:
         "### Plan",
         markdown_block("\n".join(_plan_lines(case)) or "(no steps)"),
         "### Gold",
-        markdown_block("\n".join([*(step.text for step in case.problem.gold_steps), _gold_answer(case.problem)])),
+        markdown_block("\n".join([*(step.text for step in case.problem.gold_steps), answer])),
         "### Output" + (f" (answer read: {markdown_line(case.answer)})" if case.answer is not None else ""),
         markdown_block(_cut(case.output)),
     ]
@@ -127,10 +122,6 @@ def _propagation_line(propagation: Propagation) -> str:
     line = "; ".join(f"{name}: {', '.join(numbers)}" for name, numbers in where if numbers) or "not seen again"
     line += "; the answer is made from them" if propagation.carried else ""
     return f"Wrong numbers of the plan: {', '.join(propagation.wrong_numbers)} ({line})."
-
-
-def _gold_answer(problem: Problem) -> str:
-    return f"Answer: {', '.join(problem.answers)}"
 
 
 def _cut(text: str) -> str:

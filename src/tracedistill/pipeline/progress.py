@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tracedistill.shown import printable
-from tracedistill.waiting import PLAIN, clock, every
+from tracedistill.output import printable
+from tracedistill.spinner import PLAIN, clock, every
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,17 +24,13 @@ WIDTH = 24
 
 
 @dataclass
-class Current:
+class CurrentWork:
     """The work in progress."""
 
     label: str
-    """Label of the work."""
     since: float
-    """Start time."""
     done: int = 0
-    """Amount done."""
     total: int | None = None
-    """Total amount; None: unknown."""
     note: str = ""
     """Figures beside it."""
 
@@ -49,7 +45,7 @@ class Current:
         return ", ".join(filter(None, (far, self.note, clock(time.monotonic() - self.since))))
 
 
-class Overall:
+class StudyProgress:
     """Progress of one run, and its display."""
 
     def __init__(self, console: Console) -> None:
@@ -57,7 +53,7 @@ class Overall:
         self.names: list[str] = []
         self.ended: set[str] = set()
         self.piece = ""
-        self.current = Current("looking at what is there", time.monotonic())
+        self.current = CurrentWork("checking what is complete", time.monotonic())
         self.expected: dict[str, float] = {}
         self.began = time.monotonic()
         self._piece_began = self.began
@@ -77,18 +73,18 @@ class Overall:
         """Mark a node as begun."""
         self.plan([name])
         self.piece, self._piece_began = name, time.monotonic()
-        self.current = Current(name, self._piece_began)
+        self.current = CurrentWork(name, self._piece_began)
 
     def end(self, name: str) -> None:
         """Mark a node as complete."""
         self.ended.add(name)
         self._spent[name] = time.monotonic() - self._piece_began
-        self.piece, self.current = "", Current("looking at what is next", time.monotonic())
+        self.piece, self.current = "", CurrentWork("checking what is next", time.monotonic())
 
     def work(self, label: str, done: int, total: int | None, note: str = "") -> None:
         """Update the progress of the current work."""
         if label != self.current.label:
-            self.current = Current(label, time.monotonic())
+            self.current = CurrentWork(label, time.monotonic())
         self.current.done, self.current.total, self.current.note = done, total, note
 
     # ---- derived values

@@ -1,4 +1,4 @@
-"""Traces and problems that a stage goes through several times, with a few bytes of memory for each."""
+"""Traces and rows that a stage reads several times, with a few bytes of memory for each."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from tracedistill.records import Trace
 T = TypeVar("T")
 
 HELD = 16 * 2**20
-"""Bytes of a shelf up to which its traces are held in memory."""
-_FRAME = 1_000  # bytes of a trace beside its text, for that
+"""Most bytes of traces that a store keeps in memory."""
+_FRAME = 1_000  # bytes of a trace in memory beside its text
 
 
-class Shelf(Mapping[str, Trace]):
+class TraceStore(Mapping[str, Trace]):
     """One trace for each of some problems, in the problems' order.
 
-    What does not fit into memory lies in a file without a name, which is gone with the process.
+    If they do not fit into memory, they are kept in an unnamed temporary file, which ends with the process.
     """
 
     def __init__(
         self, order: Mapping[str, int], traces: Iterable[Trace] = (), folder: str | Path | None = None
     ) -> None:
-        """Keep the first trace of each problem. `order`: problem id -> its place; other problems are left out.
+        """Keep the first trace of each problem. `order`: problem id -> its position; other problems are left out.
 
-        `folder`: on whose disk the file lies; None, or one that cannot be written: where the system keeps such files.
-        Raises InputError if the disk is full.
+        `folder`: where to put the temporary file; the system's default if None or not writable. Raises InputError if
+        the disk is full.
         """
         self._folder = folder
         self.order = order
-        """Problem id -> place."""
+        """Problem id -> position."""
         self._held: dict[str, Trace] | None = {}
         self._starts = array("q")
         self._count = self._size = 0
@@ -56,8 +56,8 @@ class Shelf(Mapping[str, Trace]):
             self._starts = array("q", [-1]) * len(self.order)
             self._file = _nameless(self._folder)
             weakref.finalize(self, self._file.close)
-            for each in held.values():
-                self._write(each)
+            for earlier in held.values():
+                self._write(earlier)
 
     def _write(self, trace: Trace) -> None:
         data = pickle.dumps(trace, pickle.HIGHEST_PROTOCOL)
@@ -96,12 +96,12 @@ class Shelf(Mapping[str, Trace]):
 def _nameless(folder: str | Path | None) -> BinaryIO:
     try:
         return cast(BinaryIO, tempfile.TemporaryFile(dir=folder))
-    except OSError:  # somebody else's study, which is only read
+    except OSError:  # another user's study, which is only read
         return cast(BinaryIO, tempfile.TemporaryFile())
 
 
-class Rows(Sequence[T], Generic[T]):
-    """Rows that are made, or read, each time they are asked for; sent to another process as a list."""
+class LazyRows(Sequence[T], Generic[T]):
+    """Rows that are made on each access; sent to another process as a list."""
 
     def __init__(self, keys: Sequence[str], row_of: Callable[[str], T]) -> None:
         self.keys = keys
@@ -111,10 +111,10 @@ class Rows(Sequence[T], Generic[T]):
     @overload
     def __getitem__(self, place: int) -> T: ...
     @overload
-    def __getitem__(self, place: slice) -> Rows[T]: ...
-    def __getitem__(self, place: int | slice) -> T | Rows[T]:
+    def __getitem__(self, place: slice) -> LazyRows[T]: ...
+    def __getitem__(self, place: int | slice) -> T | LazyRows[T]:
         if isinstance(place, slice):
-            return Rows(self.keys[place], self._row_of)
+            return LazyRows(self.keys[place], self._row_of)
         return self._row_of(self.keys[place])
 
     def __len__(self) -> int:
