@@ -78,7 +78,8 @@ def _expected(work: StudyRun, forecast: StudyForecast) -> dict[str, float]:
                 seconds[node_name("train", run_name(tuning.arm, seed))] = tuning.need.seconds
     for estimate in forecast.askings:
         if estimate.need is not None:
-            runs = len(work.study.runs_of(arm_of(estimate.arm)))
+            arm = arm_of(estimate.arm)
+            runs = len(work.study.runs_of(arm)) if arm in work.study.arms else 1  # else: an adapter's merging check
             for seed in range(runs):
                 seconds[node_name("generate", run_name(estimate.arm, seed))] = estimate.need.seconds / runs
     return seconds
