@@ -247,13 +247,13 @@ def test_a_missing_part_is_named_and_asked_again(study_file: StudyFile, tmp_path
 def test_nothing_is_lost_by_a_kill_between_two_transactions(
     study_file: StudyFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tracedistill.pipeline import elsewhere
+    from tracedistill.pipeline import request_files
 
     loaded = teacher_alone(study_file)
     _, files = asked(loaded, tmp_path / "requests")
     answers = answered(files, "big")
-    monkeypatch.setattr(elsewhere, "_AT_ONCE", 10)
-    count, line = 0, elsewhere.outcome_of_line
+    monkeypatch.setattr(request_files, "_AT_ONCE", 10)
+    count, line = 0, request_files.outcome_of_line
 
     def killed(*args: Any) -> Any:
         nonlocal count
@@ -263,7 +263,7 @@ def test_nothing_is_lost_by_a_kill_between_two_transactions(
         return line(*args)
 
     with monkeypatch.context() as once, pytest.raises(MemoryError):
-        once.setattr(elsewhere, "outcome_of_line", killed)
+        once.setattr(request_files, "outcome_of_line", killed)
         take_answers(loaded, answers, quiet=True)
     found = take_answers(loaded, answers, quiet=True).groups["teachers.planner"]
     assert (found.cached, found.taken, found.lacking.total()) == (10, 20, 0)

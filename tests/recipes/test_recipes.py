@@ -229,11 +229,20 @@ def test_numbers_out_of_bounds(write: Write, override: str) -> None:
         ("task.tolerance.relative=-0.1", "must be at least 0, got -0.1"),
         ("task.first_choice=2", "must be at most 1, got 2"),
         ("arms.standard.mix={other: 1.5}", "must be at most 1, got 1.5"),
-        ("seed=-1", "must be at least 0, got -1"),
     ],
 )
 def test_a_number_out_of_bounds_is_told_its_bound(write: Write, override: str, told: str) -> None:
     assert any(error.endswith(told) for error in errors_of(write(), override))
+
+
+@pytest.mark.parametrize(("seed", "fits"), [(-1, False), (0, True), (2**32 - 1, True), (2**32, False), (10**20, False)])
+def test_seeds_of_a_training_are_those_that_numpy_takes(write: Write, seed: int, fits: bool) -> None:
+    assert study_of(write(seed=seed)).seed == seed
+    path = write(seed=seed, students={"one": {"model": "m"}}, arms={"tuned": {"tune": "correct"}})
+    if fits:
+        assert study_of(path).seed == seed
+    else:
+        assert any("must be from 0 to 4294967295 in a study that trains" in error for error in errors_of(path))
 
 
 def test_every_number_of_a_recipe_has_a_bound() -> None:
@@ -245,7 +254,7 @@ def test_every_number_of_a_recipe_has_a_bound() -> None:
         for name, kind in record.__annotations__.items()
         if kind.removesuffix(" | None") in ("int", "float", "dict[str, float]")
     ]  # fmt: skip
-    assert unbounded == []
+    assert unbounded == ["Study.seed"], "any whole number, unless adapters are trained"
 
 
 def test_an_override_of_an_arm_that_is_not_there(write: Write) -> None:

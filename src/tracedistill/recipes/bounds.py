@@ -18,5 +18,3 @@ StepLimit: TypeAlias = Annotated[int, Ge(-1)]
 ChoiceNumber: TypeAlias = Annotated[int, Ge(0), Le(1)]
 """Number of the first choice of a question."""
 Port: TypeAlias = Annotated[int, Ge(1), Le(65535)]
-Seed: TypeAlias = Annotated[int, Ge(0), Lt(2**32)]
-"""Seeds that numpy and torch both accept."""

@@ -18,6 +18,10 @@ Fail = Callable[[str, str], None]
 """(key, message): records an error."""
 
 
+MOST_SEED = 2**32
+"""One more than the largest seed that numpy accepts."""
+
+
 def check(study: Study, fail: Fail) -> None:
     """Check rules that involve several fields."""
     if not is_file_name(study.study):
@@ -284,6 +288,8 @@ def _check_tuning(study: Study, fail: Fail) -> None:
     training = study.training
     if study.evaluation.samples > 1 and not study.evaluation.temperature:
         fail("evaluation.samples", "several samples at temperature 0 are identical; set evaluation.temperature")
+    if study.tuned_arms() and not 0 <= study.seed <= MOST_SEED - training.seeds:
+        fail("seed", f"must be from 0 to {MOST_SEED - training.seeds} in a study that trains")
     if training.max_steps == 0:
         fail("training.max_steps", "must be above 0, or -1 (use epochs)")
     if training.method == "full":

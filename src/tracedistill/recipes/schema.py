@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from tracedistill.chat.formats import Format
 from tracedistill.recipes.arm import Arm, as_evaluated, run_name
-from tracedistill.recipes.bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Seed, ShareBelow1
+from tracedistill.recipes.bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, ShareBelow1
 from tracedistill.recipes.inputs import BudgetConfig, TaskConfig, TeacherConfig
 from tracedistill.recipes.training import TrainingConfig
 
@@ -166,7 +166,7 @@ class Study:
     """Teachers by name."""
     base: Arm = field(default_factory=Arm)
     """Defaults that every arm inherits."""
-    seed: Seed = 0
+    seed: int = 0
     """Seed of problems, interventions, adapters and sampling."""
     run_dir: str | None = None
     """Folder for everything the study writes; none: runs/<study> below the working folder."""
