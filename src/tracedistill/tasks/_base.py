@@ -185,7 +185,7 @@ class Task(ABC):
         return bool(problem.answers) and all(answer.casefold() in text for answer in problem.answers)
 
     def gold_fault(self, problem: Problem) -> str:
-        """Say why the gold answer does not pass its own judge, in words that do not name it; empty if it does."""
+        """Return why the gold answer fails its own judge, without naming it; empty if it passes."""
         if not problem.answers:
             return "blank"
         verdict = self.judge_answer(problem, write_completion(None, self.render_answer(problem))).answer

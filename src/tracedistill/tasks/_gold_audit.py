@@ -1,4 +1,4 @@
-"""Golds put before their own judge, before anything is spent: what fails, what is blank, what contradicts itself.
+"""Golds judged by their own judge before anything is spent: which fail, are blank or contradict each other.
 
 golds: 17 of 340 fail their own judge (label): 17 x the gold is none of the labels (file-train-8: 'refnd', ...)
 """

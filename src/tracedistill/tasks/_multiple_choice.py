@@ -86,7 +86,7 @@ class MultipleChoice(Task):
         return answers.judge(gold, text, problem.question, CHOICE, self.closed_answers(problem))
 
     def audit(self, problem: Problem) -> list[str]:
-        """Add to the task's own judges: no gold, or two choices with the same words."""
+        """Add missing gold, and two choices with the same words."""
         if not problem.answers:
             return ["no gold answer: ungradable"]
         words = [text.strip() for _, text in problem.choices]

@@ -97,7 +97,7 @@ def _file(path: Path) -> Iterator[tuple[int, Row]]:
         return _explained(path, _jsonl(path))
     if name.endswith(".json"):
         return _explained(path, _json(path))
-    raise InputError(f"{path}: cannot tell the kind of file; use .jsonl, .json, .csv or .tsv (also .gz), or .parquet")
+    raise InputError(f"{path}: unknown kind of file; use .jsonl, .json, .csv or .tsv (also .gz), or .parquet")
 
 
 def _explained(path: Path, rows: Iterator[tuple[int, Row]]) -> Iterator[tuple[int, Row]]:
@@ -231,7 +231,7 @@ def _csv(path: Path, delimiter: str | None = None) -> Iterator[tuple[int, Row]]:
         times = Counter(head for head in rows.fieldnames or () if head.strip())  # spreadsheets add empty ones
         twice = ", ".join(f"'{head}'" for head, count in times.items() if count > 1)
         if twice:
-            raise InputError(f"{path}, row 1: several columns are called {twice}; give each a name of its own")
+            raise InputError(f"{path}, row 1: several columns are called {twice}; give each its own name")
         for row in rows:
             if None in row or None in row.values():
                 raise InputError(

@@ -65,7 +65,7 @@ class WordProblems(Task):
             return False
 
     def audit(self, problem: Problem) -> list[str]:
-        """Add gold that fails its own judges, and ungrounded gold operands."""
+        """Return gold that fails its own judges, and ungrounded gold operands."""
         errors = super().audit(problem)
         checked = arithmetic.check(problem.question, [step.text for step in problem.gold_steps])
         if self.need_grounds:

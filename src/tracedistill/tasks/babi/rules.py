@@ -93,14 +93,14 @@ def _where_object(story: Sequence[str], thing: str) -> StoryReading | None:
     return None
 
 
-def _gift(wanted: dict[str, str], story: Sequence[str]) -> StoryReading | None:
+def _gift(named: dict[str, str], story: Sequence[str]) -> StoryReading | None:
     for line in reversed(story):
         give = _GIVE.fullmatch(line)
-        if not give or give[2] != wanted["thing"]:
+        if not give or give[2] != named["thing"]:
             continue
-        if "receiver" in wanted and give[3] == wanted["receiver"]:
+        if "receiver" in named and give[3] == named["receiver"]:
             return StoryReading("three-arg-relations", (line,), (give[1],))
-        if "giver" in wanted and give[1] == wanted["giver"]:
+        if "giver" in named and give[1] == named["giver"]:
             return StoryReading("three-arg-relations", (line,), (give[3],))
     return None
 

@@ -176,7 +176,7 @@ class Babi(RetrievalTask):
         if reading.denied & gold:
             return Verdict("incorrect", extracted=last[:200], reason="the gold answer is denied")
         if marked and not _REFUSAL.search(statement) and len(_normal(sentences[0]).split()) <= SHORT:
-            return Verdict("incorrect", extracted=sentences[0], reason="the marked answer is no possible one")
+            return Verdict("incorrect", extracted=sentences[0], reason="the marked answer is not a possible one")
         return Verdict("missing", extracted=last[:200], reason="the last sentence names no possible answer")
 
     def _candidate(self, problem: Problem, text: str, gold: set[str]) -> Verdict:

@@ -153,7 +153,7 @@ class CoTempQA(RetrievalTask):
         return bool(problem.answers) and all(answer.casefold() in cited for answer in problem.answers)
 
     def audit(self, problem: Problem) -> list[str]:
-        """Add to the task's own judges the gold's errors found by interval arithmetic over the facts."""
+        """Add the errors of the gold that interval arithmetic over the facts finds."""
         cited = tuple(fact for step in problem.gold_steps for fact in step.facts)
         kind = str(problem.meta.get("triple_element", ""))
         errors = audit_gold(problem.question, problem.context, kind, problem.answers, cited, problem.category)

@@ -67,7 +67,7 @@ def read_chat(value: Any, where: str) -> Chat:
 
 
 def _turn(item: Any) -> tuple[str, str, str] | None:
-    """Return (role, text, thinking); None if the item is no turn."""
+    """Return (role, text, thinking); None if the item is not a turn."""
     if not isinstance(item, Mapping):
         return None
     role, text = item.get("role", item.get("from")), item.get("content", item.get("value"))

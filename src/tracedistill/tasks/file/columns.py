@@ -39,22 +39,22 @@ class ColumnMap:
         if unknown:
             raise InputError(f"task file: columns: no field '{unknown[0]}'; fields are {', '.join(FIELDS)}")
 
-    def name(self, wanted: str) -> str:
+    def name(self, field_name: str) -> str:
         """Return the source of the field: the mapped column, else the column of its own name."""
-        return self.given.get(wanted, wanted)
+        return self.given.get(field_name, field_name)
 
-    def value(self, wanted: str, row: Row, where: str) -> Any:
+    def value(self, field_name: str, row: Row, where: str) -> Any:
         """Return the field's value in a row; None if an optional, unmapped column is absent."""
-        if wanted in self.given:
-            return read(self.given[wanted], row, where, several=wanted == "choices")
-        if wanted in ("question", "answer") and wanted not in row:
-            hint = f"name it in the recipe as `columns: {{{wanted}: <column>}}`"
-            raise InputError(f"{where}: no column '{wanted}'; it has: {column_names(row)}; {hint}")
-        return row.get(wanted)
+        if field_name in self.given:
+            return read(self.given[field_name], row, where, several=field_name == "choices")
+        if field_name in ("question", "answer") and field_name not in row:
+            hint = f"name it in the recipe as `columns: {{{field_name}: <column>}}`"
+            raise InputError(f"{where}: no column '{field_name}'; it has: {column_names(row)}; {hint}")
+        return row.get(field_name)
 
     def fields(self, row: Row) -> frozenset[str]:
         """Return the fields that are mapped or have a column; a conversation only if there is no question column."""
-        fields = {wanted for wanted in FIELDS if wanted in self.given or wanted in row}
+        fields = {field_name for field_name in FIELDS if field_name in self.given or field_name in row}
         if "messages" not in self.given and "question" in fields:
             fields.discard("messages")
         return frozenset(fields)
@@ -62,8 +62,8 @@ class ColumnMap:
     def used(self, row: Row) -> set[str]:
         """Return the row's columns that some field is read from."""
         columns = set()
-        for wanted in self.fields(row):
-            columns |= names_in(self.name(wanted), row, several=wanted == "choices")
+        for field_name in self.fields(row):
+            columns |= names_in(self.name(field_name), row, several=field_name == "choices")
         return columns
 
 

@@ -55,8 +55,8 @@ def read_row(
 ) -> RawRow:
     """Read a row; `fields` are those available in its columns, and `split` the file's own, if it is of one."""
 
-    def value(wanted: str) -> Any:
-        return columns.value(wanted, row, where) if wanted in fields else None
+    def value(field_name: str) -> Any:
+        return columns.value(field_name, row, where) if field_name in fields else None
 
     thought = ""
     before: tuple[str, ...] = ()

@@ -118,8 +118,8 @@ class UserFile(Task):
         """Return whether the steps contain a gold answer, or the text of the right choice, as words of their own."""
         text = " ".join(step.text for step in steps).casefold()
         spelled = dict(problem.choices)
-        wanted = (spelled.get(answer, answer).casefold() for answer in problem.answers)
-        return any(re.search(rf"(?<![\w.]){re.escape(answer)}(?!\w|\.\d)", text) is not None for answer in wanted)
+        golds = (spelled.get(answer, answer).casefold() for answer in problem.answers)
+        return any(re.search(rf"(?<![\w.]){re.escape(answer)}(?!\w|\.\d)", text) is not None for answer in golds)
 
 
 def _calculates(rule: object, steps: tuple[Step, ...], gold: tuple[Step, ...]) -> bool:
