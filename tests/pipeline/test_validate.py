@@ -276,7 +276,7 @@ def test_the_report_tells_what_teachers_cost_and_what_leaks(study: Any) -> None:
     page = (loaded.study.folder / "report.html").read_text()
     assert "<h2>Teachers</h2>" in page
     assert "without the problems whose plan leaks" in page
-    assert "Model judge referee" in page
+    assert "model judge referee" in page
 
 
 def test_failures_stand_in_the_report_by_cause(study: Any) -> None:
