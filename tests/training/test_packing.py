@@ -49,6 +49,7 @@ def test_positions_begin_anew_and_first_tokens_carry_no_loss() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("accumulation", "room"), [(1, 1024), (2, 1024), (1, 40)])
+@pytest.mark.usefixtures("padded_batches")
 def test_packed_training_is_padded_training(tmp_path: Path, accumulation: int, room: int) -> None:
     changes: dict[str, Any] = {"count": 18, "epochs": 2, "gradient_accumulation": accumulation}
     padded = ours(tmp_path / "padded", **changes)
@@ -60,6 +61,7 @@ def test_packed_training_is_padded_training(tmp_path: Path, accumulation: int, r
     torch.testing.assert_close(weights(packed), weights(padded), rtol=1e-3, atol=3e-4)
 
 
+@pytest.mark.usefixtures("padded_batches")
 def test_packed_evaluation_is_padded_evaluation(tmp_path: Path) -> None:
     found = [
         build_trainer(

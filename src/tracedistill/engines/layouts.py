@@ -61,7 +61,7 @@ def try_layouts(model: Any, tokenizer: Any, name: str) -> LayoutTrial:
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ids[0]
     device = model.get_input_embeddings().weight.device
     # inference mode comes last: weights converted inside it could not be tuned or merged afterwards
-    with _in_float32(model) as exact, _narrowed(model.config.get_text_config()), torch.inference_mode():
+    with in_float32(model) as exact, _narrowed(model.config.get_text_config()), torch.inference_mode():
         try:
             alone = [_logits(model, [row], pad, device, forced) for row in rows]
         except torch.OutOfMemoryError:
@@ -137,7 +137,7 @@ def _drift(together: Sequence[Sequence[torch.Tensor]], alone: Sequence[Sequence[
 
 
 @contextmanager
-def _in_float32(model: Any) -> Iterator[bool]:
+def in_float32(model: Any) -> Iterator[bool]:
     """Convert half-precision weights to float32 within the block if memory allows; yield whether they are exact.
 
     Converting back restores every weight bit by bit.
@@ -169,7 +169,7 @@ def _narrowed(config: Any) -> Iterator[None]:
     """Shorten attention windows within the block, if attention reads them from the settings at every call."""
     own = {key: getattr(config, key, None) for key in NARROWED}
     own = {key: value for key, value in own.items() if value and value > WINDOW}
-    if getattr(config, "_attn_implementation", None) not in ("sdpa", "eager"):
+    if not str(getattr(config, "_attn_implementation", None)).endswith(("sdpa", "eager")):
         own = {}  # other implementations copy the window into their layers
     try:
         for key in own:

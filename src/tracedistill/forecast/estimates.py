@@ -177,7 +177,7 @@ def training_need(
     `shared`: processes that share one row (context parallelism); each then holds its part of it.
     """
     steps = training.optimizer_steps(rows.rows)
-    seconds = padding(rows, training) * training_flops(size, rows, training, device) / device.rate("train")
+    seconds = padding(rows, training, device) * training_flops(size, rows, training, device) / device.rate("train")
     if device.kind == "gpu":
         least = steps * training.gradient_accumulation * size.layers * LAUNCH["train"]
         seconds = max(seconds, least * (4 / 3 if training.activation_checkpointing else 1))
@@ -187,12 +187,13 @@ def training_need(
     return Need(seconds + START_SECONDS, training_memory(size, rows, training, student, device, shared))
 
 
-def padding(rows: RowLengths, training: TrainingConfig) -> float:
-    """Return computed tokens per real token: a micro-batch is as long as its longest row.
+def padding(rows: RowLengths, training: TrainingConfig, device: Device) -> float:
+    """Return computed tokens per real token: on a GPU a micro-batch is as long as its longest row.
 
-    From the expected longest of a micro-batch's draws, spread evenly around the rows' mean.
+    From the expected longest of a micro-batch's draws, spread evenly around the rows' mean. On a CPU nearly all families
+    are trained without padding (training.unpadded).
     """
-    if training.packing or not rows.tokens:
+    if training.packing or device.kind == "cpu" or not rows.tokens:
         return 1.0
     micro = -(-training.batch_size // training.gradient_accumulation)
     mean = rows.tokens / rows.rows
@@ -206,7 +207,7 @@ def heldout_seconds(size: ModelSize, heldout: RowLengths, training: TrainingConf
     scored = heldout.supervised / max(1, heldout.tokens) if device.kind == "cpu" and not full else 1.0
     per_token = 2.0 * size.linear + (0 if full else 2 * trained_weights(size, training))
     per_token += 4 * size.heads * size.head_dim * mean * size.layers + 2 * size.vocabulary * size.hidden * scored
-    seconds = padding(heldout, training) * heldout.tokens * per_token / device.rate("read")
+    seconds = padding(heldout, training, device) * heldout.tokens * per_token / device.rate("read")
     if device.kind == "gpu":
         batches = math.ceil(heldout.rows / -(-training.batch_size // training.gradient_accumulation))
         seconds = max(seconds, batches * size.layers * LAUNCH["train"] / 3)

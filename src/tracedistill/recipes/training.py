@@ -91,8 +91,8 @@ class TrainingConfig:
     unchanged base is saved."""
     packing: bool = False
     """Concatenate the rows of a micro-batch, isolated from each other, instead of padding them. Changes memory and
-    time, not what is learnt. With FlashAttention memory grows with the tokens; any other attention builds a mask that
-    grows with their square."""
+    time, not what is learnt. On a CPU this is done anyway if the model allows it. With FlashAttention memory grows with
+    the tokens; any other attention on a GPU builds a mask that grows with their square."""
     attention: Attention = "auto"
     """Attention implementation. auto: FlashAttention on a GPU if it is installed and the model supports it, else what
     transformers prefers (sdpa); on a CPU eager."""
@@ -100,7 +100,7 @@ class TrainingConfig:
     """Liger's kernels for norms, rotary positions and gated layers; auto: on a GPU if liger-kernel is installed."""
     group_by_length: bool = False
     """Batch rows of similar length, each row once per epoch: less padding, but batches mix kinds of rows less. Useful
-    if lengths differ much and rows are not packed."""
+    if lengths differ much and rows are padded."""
     activation_checkpointing: bool = False
     """Recompute activations: saves memory for about a third more time."""
     save_steps: NonNegativeInt = 50

@@ -12,6 +12,7 @@ from torch.distributed.tensor import DTensor
 from trl.trainer.utils import FusedCausalLMOutput
 
 from tracedistill.training.collator import IGNORED
+from tracedistill.training.unpadded import rows_apart
 
 TILE = 2**25
 """Logits held at a time (bf16: 64 MiB). Few tiles: for each, the matrix library repacks the head's weights."""
@@ -96,11 +97,12 @@ def lighten_forward(model: nn.Module, *, drop_mask: bool) -> None:
         if drop_mask:
             kwargs["attention_mask"] = None
         weight = self.get_output_embeddings().weight
-        if args or NEEDS_TRL & kwargs.keys() or not plain_head(self) or weight.device.type != "cpu":
-            return fused(*args, fused_lm_head=True, **kwargs)
-        labels = kwargs.pop("labels")
-        kwargs["use_cache"] = False
-        hidden = self.base_model(**kwargs).last_hidden_state[:, :-1]
+        with rows_apart(kwargs.get("position_ids")):
+            if args or NEEDS_TRL & kwargs.keys() or not plain_head(self) or weight.device.type != "cpu":
+                return fused(*args, fused_lm_head=True, **kwargs)
+            labels = kwargs.pop("labels")
+            kwargs["use_cache"] = False
+            hidden = self.base_model(**kwargs).last_hidden_state[:, :-1]
         targets = labels[:, 1:]
         mask = targets != IGNORED
         log_prob_parts = SupervisedLogProbs.apply(hidden[mask], weight, targets[mask])

@@ -26,18 +26,24 @@ from tracedistill.training.heldout import mean_loss
 from tracedistill.training.kernels import attention_of, context_size, is_flash, use_liger
 from tracedistill.training.packing import PackingCollator, check_isolation
 from tracedistill.training.settings import TrainingSetup
+from tracedistill.training.unpadded import leave_out_padding
 
 WHOLE_WEIGHTS = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
 """Launch types in which every process holds all weights."""
 
 
 class TraceTrainer(WarmUpMixin, SFTTrainer):
-    """SFTTrainer with equal results and less work: logits only where supervised, no padding mask, bf16 LoRA."""
+    """SFTTrainer with equal results and less work: logits only where supervised, no padding, bf16 LoRA."""
 
     control: Any  # of the base class, whose type is unknown here
 
-    def __init__(self, *, settings: TrainingSetup, train_dataset: datasets.Dataset, **kwargs: Any) -> None:
-        """Take SFTTrainer's arguments, rows checked by `row_dataset`, and this project's settings."""
+    def __init__(
+        self, *, settings: TrainingSetup, train_dataset: datasets.Dataset, unpadded: bool = False, **kwargs: Any
+    ) -> None:
+        """Take SFTTrainer's arguments, rows checked by `row_dataset`, and this project's settings.
+
+        `unpadded`: the model computes attention row by row (`leave_out_padding`).
+        """
         self.settings = settings
         self.train_rows_per_second = 0.0
         tokenizer = kwargs["processing_class"]
@@ -55,9 +61,10 @@ class TraceTrainer(WarmUpMixin, SFTTrainer):
         )
         pad = tokenizer.pad_token_id
         collator: PackingCollator | SupervisedCollator = SupervisedCollator(pad, 2 * shared if shared > 1 else 1)
-        if settings.training.packing:
-            # FlashAttention needs no mask and takes one sequence; other attention builds a mask quadratic in the tokens
-            collator = PackingCollator(pad, 0 if is_flash(kwargs["model"]) else settings.training.max_length)
+        if unpadded or settings.training.packing:
+            # without a mask over the sequence one takes all rows; else the mask is quadratic in the tokens
+            whole = unpadded or is_flash(kwargs["model"])
+            collator = PackingCollator(pad, 0 if whole else settings.training.max_length)
         super().__init__(
             train_dataset=with_fillers(train_dataset, fillers, pad),
             data_collator=collator,
@@ -209,7 +216,8 @@ def build_trainer(
             "training: context parallelism shares one row among processes; set training.packing: false and "
             "training.eval_steps: 0"
         )
-    if training.packing:
+    unpadded = cpu and _leaves_out_padding(model, peft_config)
+    if training.packing and not unpadded:
         check_isolation(model)
     if model.base_model is model and hasattr(model, "model"):
         model.base_model_prefix = "model"  # Llama 4 declares one that exists only in its multimodal variant
@@ -221,8 +229,7 @@ def build_trainer(
         )
     train_dataset = row_dataset(train_rows, name="training", vocabulary=vocabulary)
     eval_dataset = None
-    quantised = getattr(model, "is_loaded_in_4bit", False) or getattr(model, "is_loaded_in_8bit", False)
-    if eval_rows is not None and quantised and cpu:
+    if eval_rows is not None and _is_quantised(model) and cpu:
         # bitsandbytes re-quantises the weights for inference, after which no gradient flows
         raise InputError("training: 4-bit weights on a CPU cannot be evaluated between steps; set eval_steps: 0")
     if eval_rows is not None:
@@ -235,6 +242,7 @@ def build_trainer(
     )
     trainer = TraceTrainer(
         settings=settings,
+        unpadded=unpadded,
         model=model,
         args=config,
         train_dataset=train_dataset,
@@ -245,6 +253,25 @@ def build_trainer(
     )
     trainer.remove_callback(PrinterCallback)  # it would print a dictionary for every logged step
     return trainer
+
+
+def _leaves_out_padding(model: Any, peft_config: Any) -> bool:
+    """Return whether batches on a CPU have no padding, and note it for training.json.
+
+    Nothing is tried if processes share a row or the weights, if evaluation mode would change them (4-bit and 8-bit), or
+    if an adapter puts tokens of its own before a row.
+    """
+    adapters = [*(model.peft_config.values() if is_peft_model(model) else ()), *filter(None, [peft_config])]
+    shared = context_size() > 1 or PartialState().distributed_type not in WHOLE_WEIGHTS
+    if shared or _is_quantised(model) or any(adapter.is_prompt_learning for adapter in adapters):
+        return False
+    reason = leave_out_padding(model)
+    model.kernels = {**getattr(model, "kernels", {}), "padding": reason or "none"}
+    return not reason
+
+
+def _is_quantised(model: Any) -> bool:
+    return bool(getattr(model, "is_loaded_in_4bit", False) or getattr(model, "is_loaded_in_8bit", False))
 
 
 def _is_causal(model: Any, base: Any) -> bool:
