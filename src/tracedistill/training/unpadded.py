@@ -106,7 +106,7 @@ def _sdpa(module: Any) -> Any:  # noqa: ARG001 - one for all families
 
 def _own_eager(module: Any) -> Any:
     """Return the plain attention of the module's family, which knows its soft caps and sinks."""
-    return sys.modules[type(module).__module__].eager_attention_forward  # type: ignore[attr-defined]
+    return sys.modules[type(module).__module__].eager_attention_forward
 
 
 AttentionMaskInterface.register(f"{BY_ROW}eager", _mask_of_rows(eager_mask))
