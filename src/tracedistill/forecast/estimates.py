@@ -190,8 +190,8 @@ def training_need(
 def padding(rows: RowLengths, training: TrainingConfig, device: Device) -> float:
     """Return computed tokens per real token: on a GPU a micro-batch is as long as its longest row.
 
-    From the expected longest of a micro-batch's draws, spread evenly around the rows' mean. On a CPU nearly all families
-    are trained without padding (training.unpadded).
+    From the expected longest of a micro-batch's draws, spread evenly around the rows' mean. On a CPU nearly all
+    families are trained without padding (training.unpadded).
     """
     if training.packing or device.kind == "cpu" or not rows.tokens:
         return 1.0
