@@ -29,6 +29,10 @@ START_SECONDS = 2.0
 """Loading weights, once per adapter or arm."""
 LAUNCH_SECONDS = 10.0
 """Loading libraries: once for all adapters, once for all arms."""
+STEP_TOKENS = {"bfloat16": 70, "float32": 10}
+"""What a micro-batch costs on a CPU beside its own tokens, in tokens: all weights come out of memory, in bfloat16 each is
+laid out anew for its product, and several thousand small operations are started. SmolLM2-135M: bfloat16 from steps of 1
+and 8 rows (docs/speed.md), float32 from the quickstart's rate."""
 TAIL_ROWS = 8
 """A generation step takes at least the time of this many rows: the weights are read for any number of rows."""
 LAUNCH = {"train": 2e-3, "write": 1e-3}
@@ -177,10 +181,15 @@ def training_need(
     `shared`: processes that share one row (context parallelism); each then holds its part of it.
     """
     steps = training.optimizer_steps(rows.rows)
-    seconds = padding(rows, training, device) * training_flops(size, rows, training, device) / device.rate("train")
+    operations = training_flops(size, rows, training, device)
+    seconds = padding(rows, training, device) * operations / device.rate("train")
+    micro_batches = steps * training.gradient_accumulation
     if device.kind == "gpu":
-        least = steps * training.gradient_accumulation * size.layers * LAUNCH["train"]
+        least = micro_batches * size.layers * LAUNCH["train"]
         seconds = max(seconds, least * (4 / 3 if training.activation_checkpointing else 1))
+    else:
+        tokens = micro_batches * STEP_TOKENS["float32" if student.dtype == "float32" else "bfloat16"]
+        seconds += tokens * operations / max(1.0, rows.tokens * passes(rows.rows, training)) / device.rate("train")
     if heldout is not None:
         # within the memory of a training step: a batch of its size, and nothing is kept for a backward pass
         seconds += evaluations(steps, training) * heldout_seconds(size, heldout, training, device)
