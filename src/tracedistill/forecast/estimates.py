@@ -30,9 +30,9 @@ START_SECONDS = 2.0
 LAUNCH_SECONDS = 10.0
 """Loading libraries: once for all adapters, once for all arms."""
 STEP_TOKENS = {"bfloat16": 70, "float32": 10}
-"""What a micro-batch costs on a CPU beside its own tokens, in tokens: all weights come out of memory, in bfloat16 each is
-laid out anew for its product, and several thousand small operations are started. SmolLM2-135M: bfloat16 from steps of 1
-and 8 rows (docs/speed.md), float32 from the quickstart's rate."""
+"""What a micro-batch costs on a CPU beside its own tokens, in tokens: all weights come out of memory, in bfloat16 each
+is laid out anew for its product, and several thousand small operations are started. SmolLM2-135M: bfloat16 from steps
+of 1 and 8 rows (docs/speed.md), float32 from the quickstart's rate."""
 TAIL_ROWS = 8
 """A generation step takes at least the time of this many rows: the weights are read for any number of rows."""
 LAUNCH = {"train": 2e-3, "write": 1e-3}
