@@ -16,7 +16,7 @@ from tracedistill.errors import InputError
 from tracedistill.files import read_json, read_jsonl, read_lines
 from tracedistill.records import Step, StepVerdict, Trace, Verdict
 from tracedistill.validation import Validation
-from tracedistill.validation.judged import JudgeTally, items_for, judged_of
+from tracedistill.validation.judge_verdicts import JudgeTally, items_for, judged_of
 from tracedistill.validation.labels import read_labels
 from tracedistill.validation.model_judge import ModelVerdict
 

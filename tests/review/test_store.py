@@ -13,7 +13,7 @@ from tracedistill.review.queue import Filter, lines
 from tracedistill.review.store import ReviewStore
 from tracedistill.review.trace_review import change, work_of
 from tracedistill.validation import Validation, validate
-from tracedistill.validation.judged import PlanJudgement
+from tracedistill.validation.judge_verdicts import PlanJudgement
 from tracedistill.validation.leaks import LeakVerdict
 
 

@@ -45,7 +45,7 @@ def wrong_facts(task: Task, problem: Problem, trace: Trace, rng: random.Random) 
 
 def incorrect(task: Task, problems: Mapping[str, Problem], traces: Sequence[Trace], seed: int) -> list[Trace]:
     """Replace class and facts by others of the same context, neither the trace's own nor the gold's."""
-    # labels are redistributed among rows with other facts, so that rows left out take no label with them
+    # labels are redistributed among rows with other facts, so rows that are left out take no label with them
     rows = [trace for trace in traces if _Choice.of(trace, problems[trace.problem_id]) is not None]
     out = []
     for trace, label in zip(rows, _wrong_labels(problems, rows, seed), strict=True):

@@ -30,7 +30,7 @@ from tracedistill.records import Problem, Trace
 from tracedistill.tasks import Task
 
 DRAWS = 40
-"""Changes drawn for one trace; the first that carries through and keeps whole results whole, else the best one."""
+"""Most changes drawn for one trace; the first that works and keeps whole results whole is taken, else the best."""
 LENGTH_TOLERANCE = 0.1
 """Most relative change in the steps' length."""
 

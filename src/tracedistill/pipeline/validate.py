@@ -20,7 +20,7 @@ from tracedistill.records import Message, Problem, Trace
 from tracedistill.tasks import get_task
 from tracedistill.validation import Keep, RejectionTally, Validation, validate, with_judged
 from tracedistill.validation.judge_audit import JudgeAudit, audit_judge
-from tracedistill.validation.judged import items_for, judged_of
+from tracedistill.validation.judge_verdicts import items_for, judged_of
 from tracedistill.validation.labels import read_labels
 from tracedistill.validation.model_judge import JudgeItem, ModelVerdict, judge_items
 

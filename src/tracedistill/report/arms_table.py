@@ -27,7 +27,6 @@ class Column:
     """One column of the arms table."""
 
     head: str
-    """Column head."""
     cell: Callable[[ArmFigures], Cell]
     """Cell of an arm's row."""
     part: str

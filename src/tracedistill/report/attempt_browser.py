@@ -68,13 +68,10 @@ class ShownProblem:
     problem_id: str
     question: str
     category: str
-    """Question type."""
     gold: str
-    """Gold answer."""
     text: str
     """The problem's text as the student reads it."""
     gold_trace: str
-    """Gold trace, if any."""
     disagree: bool
     """Whether the arms' answers have different outcomes."""
     readings: tuple[ShownAttempt, ...]

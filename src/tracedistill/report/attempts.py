@@ -61,9 +61,7 @@ class AttemptColumns:
     steps: Ints
     """Steps of the student's trace; 0 if none was parsed."""
     tokens_in: Ints
-    """Prompt tokens."""
     tokens_out: Ints
-    """Generated tokens."""
     seconds: Floats
     """Share of the batch's seconds; for a server its own latency."""
     extracted: Ints

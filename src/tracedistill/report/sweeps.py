@@ -38,7 +38,6 @@ class Sweep:
     """The settings of a sweep and their results."""
 
     study: str
-    """The study's name."""
     recipe: str
     """Its file, as given."""
     problems: int

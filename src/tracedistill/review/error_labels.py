@@ -49,7 +49,6 @@ class ErrorReading:
     items: tuple[FailedAttempt, ...]
     """Failed attempts, a seeded sample in random order."""
     problems: Mapping[str, Problem] = field(default_factory=dict)
-    """Problem id -> problem."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """Attempt or problem id -> the program's own attribution, without `solved` and `undecided`."""
 

@@ -56,7 +56,6 @@ class Filter:
     teacher: str = ""
     """Name of the teacher; empty: any."""
     least: int = 0
-    """Fewest steps."""
     most: int = 0
     """Most steps; 0: no limit."""
     sample: int = 0

@@ -92,7 +92,6 @@ class Card:
     place: int
     """Index in the rater's order, from 0."""
     problem_id: str
-    """Its question."""
     kind: str
     """Its kind, hidden from the rater."""
 

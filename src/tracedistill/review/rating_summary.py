@@ -22,7 +22,6 @@ class KindMean:
     scale: str
     """Name of the scale or group."""
     kind: str
-    """Kind of trace."""
     mean: Mean
     """Mean of the ratings (1 to 5), its interval clustered by question."""
 

@@ -58,13 +58,10 @@ class ItemView:
     problem: Problem
     """The problem that it solves."""
     task: str
-    """Name of the task."""
     work: TraceReview
     """The reviewer's own edits and decision."""
     lines: tuple[str, ...]
-    """The current lines."""
     original: tuple[str, ...]
-    """The original lines."""
     answer: str | None
     """The current stated answer."""
     judgement: Judgement

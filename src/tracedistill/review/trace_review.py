@@ -25,7 +25,6 @@ class TraceReview:
     """A reviewer's edits and decision on a trace."""
 
     status: Status = "open"
-    """The decision."""
     lines: tuple[str, ...] | None = None
     """The edited steps; None: the original ones."""
     answer: str | None = None

@@ -1,4 +1,4 @@
-"""Means whose rows are not independent: clusters, problems crossed with seeds, and slopes within strata."""
+"""Means of dependent rows: clusters, problems crossed with seeds, and slopes within strata."""
 
 from __future__ import annotations
 

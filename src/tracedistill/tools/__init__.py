@@ -1,1 +1,1 @@
-"""Tools around a run: judge, import, audit, init, chat, export, and check the machine."""
+"""Tools around a run: grade and import outputs, audit golds, make recipes, chat, export, check the machine."""

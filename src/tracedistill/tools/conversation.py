@@ -64,7 +64,6 @@ class Conversation:
     """A chat with one arm of a study."""
 
     opened: OpenStudy
-    """The study."""
     arm: str
     seed: int = 0
     """Seed of the adapter."""

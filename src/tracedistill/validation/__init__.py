@@ -1,10 +1,10 @@
-"""Traces judged before anything is built on them: by the task's own judges, the same that score students.
+"""Judge traces before they are used, by the task's own judges, which also score students.
 
-validate       one record per trace: steps, answer, plan, leak, and whether the recipe's rule lets it be used
-rejection      what the rule drops, by difficulty and by length
+traces         one record per trace: steps, answer, plan, leak, and whether the recipe's rule accepts it
+rejection      counts of rejected traces, by difficulty and length
 leaks          whether a plan gives away the solution
 contamination  training problems that occur among evaluation problems
-model_judge    a model where rules are undecided; judged: its additions, and counts; judge_audit: its accuracy
+model_judge    a model that judges what rules leave undecided; judge_verdicts: combined verdicts; judge_audit: accuracy
 labels         labelled rows for that audit
 """
 

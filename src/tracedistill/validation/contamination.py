@@ -177,7 +177,6 @@ class ContaminationJob:
     """
 
     evaluation: tuple[Problem, ...]
-    """The evaluation problems."""
 
     def open(self) -> Callable[[Sequence[Problem]], list[list[Contamination]]]:
         """Build the index."""

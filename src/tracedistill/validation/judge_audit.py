@@ -105,9 +105,7 @@ class JudgeAudit:
     false_negatives: Share
     """Correct rows judged incorrect, out of the decided correct rows."""
     position: PositionBias
-    """Effect of order."""
     length: LengthBias
-    """Effect of length."""
     wrong_ids: tuple[str, ...]
     """Rows judged against their label, to read."""
 

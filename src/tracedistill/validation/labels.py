@@ -1,4 +1,4 @@
-"""Labelled rows that a model judge is measured against; JSON Lines, CSV or Parquet.
+"""Labelled rows for measuring a model judge; JSON Lines, CSV or Parquet.
 
 {"problem": "There are 3 boxes of 4 pens ...", "kind": "plan", "text": "1. Multiply ...", "label": "correct"}
 
@@ -6,7 +6,7 @@ problem  the problem as a student reads it
 kind     plan, or step (one step of a plan)
 text     the plan, or the step
 label    correct or incorrect, by a person or by construction
-plan     optional, kind step: the whole plan that it stands in (else the step alone is shown)
+plan     optional, kind step: the whole plan that contains it (else the step alone is shown)
 problem_id, id   optional: sound and unsound plans are paired within a problem; a name for the row
 """
 

@@ -1,14 +1,14 @@
-"""Leak verdict: whether a plan gives away the solution, or only seems to, for an innocent cause.
+"""Leak verdict: whether a plan gives away the solution, or only seems to for an innocent reason.
 
     Divide both sides of the equation by 11 to solve for x: x = 8000     gold 8000: the answer, genuine
     Multiply the number of daily omelets by 7 to find ... in a week.     gold 7: the answer by string, but a constant
     There were initially 10 vehicles (2 x 5) at the port.                gold 4: an evaluated calculation
     The ratio (7+11) separates the total age into 18 parts.              gold 72: a new number
 
-Everything is found at face value first (`found`), then each number is asked where it comes from (`innocent`); what is
-left stands (`standing`). The plan is read as its maker wrote it, preamble and closing lines too. A number that is an
-operand of an instruction is no answer where a constant, the question's words or the gold path before its end account
-for it; a number that is stated as a result is one, unless it is only on the way there.
+All matches are collected first (`found`), then those with an innocent cause are removed (`innocent`); the rest is
+`standing`. The plan is read as written, including its preamble and closing lines. An operand of an instruction is not
+the answer if a constant, the question's words or an earlier part of the gold path explains it. A number stated as a
+result is the answer, unless it is an intermediate result.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Model judge: any engine as judge of plans and steps, where rules say `undecided`; its evidence is checked.
+"""Model judge: any engine judges plans and steps that rules leave `undecided`; its evidence is checked.
 
     {"quote": "Divide the 12 pens by 4", "reason": "the problem multiplies", "verdict": "incorrect"}
 
-A verdict counts only if its quote occurs in what was judged: one that does not is void, and the plan stays
-undecided. A model never overrules a rule: `combine` keeps the rule's verdict and records the disagreement.
-`judge_audit.audit_judge` measures a judge against labelled rows before anyone trusts it.
+A verdict counts only if its quote occurs in the judged text; otherwise it is void, and the plan stays undecided. A
+model never overrules a rule: `combine` keeps the rule's verdict and records the disagreement. Measure a judge on
+labelled rows (`judge_audit.audit_judge`) before you trust it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SCHEMA: Mapping[str, Any] = {
     "required": ["quote", "reason", "verdict"],
     "additionalProperties": False,
 }
-"""What a judge must answer, for engines that know structured output; reason before verdict, so that it thinks first."""
+"""Schema of a judge's answer, for engines with structured output; the reason precedes the verdict."""
 
 
 @dataclass(frozen=True, slots=True)

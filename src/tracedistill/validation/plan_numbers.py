@@ -16,7 +16,7 @@ from tracedistill.answers.words import WORD_NUMBER, word_value
 from tracedistill.arithmetic.expressions import Value, simple
 
 Role = Literal["list index", "step reference", "ordinal", "operand", "result", "mention"]
-"""operand: an operation is to be done on it; result: it is stated; mention: anything else."""
+"""operand: of an instructed operation; result: stated as a result; mention: anything else."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What validation drops, by difficulty and length: rejection makes a training set easier and shorter."""
+"""Counts of rejected traces by difficulty and length: rejection makes a training set easier and shorter."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from tracedistill.records import Problem, Trace
 from tracedistill.validation.distinct import Distinct
-from tracedistill.validation.judged import JudgeReport, JudgeTally
+from tracedistill.validation.judge_verdicts import JudgeReport, JudgeTally
 from tracedistill.validation.leaks import LeakCounts, LeakTally
 from tracedistill.validation.traces import Validation
 

@@ -13,7 +13,7 @@ from tracedistill.engines.thinking_marks import leftover
 from tracedistill.records import Problem, Trace, Verdict
 from tracedistill.tasks import Task
 from tracedistill.tasks._steps import all_plan
-from tracedistill.validation.judged import PlanJudgement
+from tracedistill.validation.judge_verdicts import PlanJudgement
 from tracedistill.validation.leaks import LeakVerdict, judge_leak
 
 Keep = Literal["correct", "answer", "parsed", "all"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tracedistill.chat.formats import parse_completion
@@ -98,14 +99,14 @@ def rows_of(arm: ArmFacts) -> Iterator[ArmText]:
 
 def plans_of(arm: ArmFacts) -> Iterator[ArmText]:
     """Yield the plans that an arm shows."""
-    if arm.plans.exists():
-        for trace in read_jsonl(arm.plans, Trace):
-            yield ArmText(trace.problem_id, trace.text, None, None)
+    return _traces_in(arm.plans)
 
 
 def forced_of(arm: ArmFacts) -> Iterator[ArmText]:
     """Yield the prefilled traces, except `own` ones, which are part of its generations."""
-    path = arm.folder / "forced" / f"{arm.own}.jsonl"
-    if arm.forced is not None and path.exists():
-        for trace in read_jsonl(path, Trace):
-            yield ArmText(trace.problem_id, trace.text, None, None)
+    return iter(()) if arm.forced is None else _traces_in(arm.folder / "forced" / f"{arm.own}.jsonl")
+
+
+def _traces_in(path: Path) -> Iterator[ArmText]:
+    for trace in read_jsonl(path, Trace) if path.exists() else ():
+        yield ArmText(trace.problem_id, trace.text, None, None)

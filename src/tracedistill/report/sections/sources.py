@@ -10,7 +10,7 @@ from tracedistill.report.format import listed, percent
 from tracedistill.report.records import Report, TeacherFigures, WithoutLeaks
 from tracedistill.report.runs import RunView
 from tracedistill.report.tables import Cell, Row, Section, Table, section
-from tracedistill.validation.judged import JudgeReport
+from tracedistill.validation.judge_verdicts import JudgeReport
 from tracedistill.validation.leaks import LeakCounts
 
 IDS_SHOWN = 5

@@ -55,7 +55,6 @@ class TextForm:
     """Form of a set of traces."""
 
     n: int
-    """Number of texts."""
     marks: Mapping[str, float]
     """Mark or fixed words -> share of the texts that have it."""
     spacing: Mapping[str, float]

@@ -39,7 +39,6 @@ class DatasetFolder:
     """A written dataset folder."""
 
     folder: Path
-    """Path of the folder."""
     rows: Mapping[str, Mapping[str, int]]
     """Arm -> split -> rows."""
     without_validation: str

@@ -36,7 +36,6 @@ class ExportChoice:
     """Options of an export."""
 
     arm: str
-    """Arm name."""
     seed: int = 0
     """Seed of the adapter."""
     merge: bool = False
@@ -52,7 +51,6 @@ class ModelFolder:
     """A written model folder."""
 
     folder: Path
-    """Path of the folder."""
     what: str
     """merged, adapter, or full (all weights were tuned)."""
     parity: Mapping[str, Any] | None

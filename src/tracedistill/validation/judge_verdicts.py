@@ -1,10 +1,10 @@
-"""What a model judge adds to the rules' verdicts: which plans and steps it is asked about, what comes of it, how often.
+"""A model judge's additions to the rules' verdicts: the plans and steps it judges, the combined verdicts, the counts.
 
     rule       undecided: gold step 2 may be meant, or not
     model      incorrect, quoting "Divide the 12 pens by 4"      -> the plan is refused (keep: correct), and says why
-    rule       correct; model incorrect (asked with judge_asks: all) -> the rule stands, the disagreement is listed
+    rule       correct; model incorrect (asked with judge_asks: all) -> the rule counts, the disagreement is listed
 
-No reference solution is shown to the judge: what `audit-judge` measures on labelled rows is what is used here.
+No reference solution is shown to the judge, here or in `audit-judge`, which measures it on labelled rows.
 """
 
 from __future__ import annotations
@@ -57,7 +57,6 @@ class PlanJudgement:
     disagree: bool = False
     """Whether rule and model both decided, and differently: the rule prevails."""
     reason: str = ""
-    """One-sentence reason; names the disagreement."""
     quote: str = ""
     """The model's evidence, a quote from the plan."""
     void: str = ""
@@ -65,7 +64,6 @@ class PlanJudgement:
     said: str = ""
     """The model's text, if it does not count."""
     steps: tuple[JudgedStep, ...] = ()
-    """The steps that it judged."""
 
     @property
     def inconsistent(self) -> bool:
