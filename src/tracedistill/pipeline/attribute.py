@@ -113,10 +113,8 @@ def _verdicts(
     for validation in read_jsonl(work.run.path(f"validation/{teacher}.jsonl"), Validation):
         if (
             validation.trace_id in verdicts
-            and validation.judge_verdicts is not None
+            and validation.judged is not None
             and verdicts[validation.trace_id].outcome == "undecided"
         ):
-            verdicts[validation.trace_id] = replace(
-                verdicts[validation.trace_id], outcome=validation.judge_verdicts.outcome
-            )
+            verdicts[validation.trace_id] = replace(verdicts[validation.trace_id], outcome=validation.judged.outcome)
     return verdicts
