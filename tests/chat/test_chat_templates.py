@@ -41,7 +41,7 @@ def with_list(model: Path, *names: str) -> Path:
 
 @pytest.fixture(autouse=True)
 def _not_opened_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another process for every export takes long; tests/tools/export/test_outside.py has some."""
+    """Another process for every export takes long; tests/tools/export/test_plain_transformers.py has some."""
     monkeypatch.setattr("tracedistill.tools.export.model.OUTSIDE", 0)
 
 

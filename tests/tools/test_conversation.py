@@ -98,7 +98,7 @@ def test_shots_come_before_what_was_said(recipe: Recipe) -> None:
 
 @pytest.mark.parametrize("format", ["tags", "reasoning"])
 def test_earlier_thinking_is_not_shown_again_where_families_hide_it(recipe: Recipe, format: str) -> None:
-    place = recipe(format=format, students={"s": {"model": f"scripted:tests.tools.test_ask:{format}"}})
+    place = recipe(format=format, students={"s": {"model": f"scripted:tests.tools.test_conversation:{format}"}})
     conversation = talk(place)
     first = conversation.ask(ASKED)
     assert (first.trace, first.answer) == ("because", "kitchen")
@@ -156,7 +156,7 @@ def test_a_plan_of_ones_own(recipe: Recipe) -> None:
 
 
 def test_a_model_makes_the_plan_within_the_studys_budget(recipe: Recipe, tmp_path: Path) -> None:
-    model = {"kind": "model", "model": "scripted:tests.tools.test_ask:planner", "prompt": "delegation"}
+    model = {"kind": "model", "model": "scripted:tests.tools.test_conversation:planner", "prompt": "delegation"}
     place = recipe(teachers={"paid": model}, cache=str(tmp_path / "cache.sqlite"))
     assert talk(place, "trace-of-thought").ask(ASKED).plan == "1. Find Mary."
     assert (tmp_path / "cache.sqlite").exists()
@@ -174,7 +174,7 @@ def planner(request: Any) -> str:
     ("teacher", "plan", "told"),
     [
         ({"kind": "gold"}, "correct", "teacher t cannot make one for a new question"),
-        ({"kind": "model", "model": "scripted:tests.tools.test_ask:planner", "prompt": "plan-with-hint"}, "correct",
+        ({"kind": "model", "model": "scripted:tests.tools.test_conversation:planner", "prompt": "plan-with-hint"}, "correct",
          "teacher t cannot make one for a new question"),
         ({"kind": "rules"}, "shuffled", "plans changed by 'shuffled'"),
         ({"kind": "rules"}, "correct", "rules cannot make one for this question"),
@@ -299,7 +299,7 @@ def test_a_question_behind_options_and_overrides(recipe: Recipe, tmp_path: Path,
 
 
 def test_an_equation_is_a_question_and_a_misspelt_key_is_none(recipe: Recipe, capsys: Any) -> None:
-    place = str(recipe(students={"s": {"model": "scripted:tests.tools.test_ask:echo"}}))
+    place = str(recipe(students={"s": {"model": "scripted:tests.tools.test_conversation:echo"}}))
     assert main(["ask", place, "--arm", "standard", "--plain", "x=3. What is 2x=?"]) == 0
     assert capsys.readouterr().out.startswith("x=3. What is 2x=?\n")
     assert main(["ask", place, "--arm", "standard", "--plain", "task.nope=3", "hi"]) == 2
@@ -324,7 +324,7 @@ def test_lines_are_turns_and_empty_lines_part_conversations(
 def test_a_person_at_the_terminal(recipe: Recipe, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Errors do not end the talk; Ctrl-D does."""
     lines = iter(["Where is Mary?", "", "Where is John?"])
-    place = recipe(students={"s": {"model": "scripted:tests.tools.test_ask:moody"}})
+    place = recipe(students={"s": {"model": "scripted:tests.tools.test_conversation:moody"}})
 
     def typed(prompt: str) -> str:
         assert prompt == "> "

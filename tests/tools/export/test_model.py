@@ -49,7 +49,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _not_opened_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another process for every export would take minutes; tests/tools/export/test_outside.py has some."""
+    """Another process for every export would take minutes; tests/tools/export/test_plain_transformers.py has some."""
     monkeypatch.setattr("tracedistill.tools.export.model.OUTSIDE", 0)
 
 
