@@ -174,8 +174,8 @@ def planner(request: Any) -> str:
     ("teacher", "plan", "told"),
     [
         ({"kind": "gold"}, "correct", "teacher t cannot make one for a new question"),
-        ({"kind": "model", "model": "scripted:tests.tools.test_conversation:planner", "prompt": "plan-with-hint"}, "correct",
-         "teacher t cannot make one for a new question"),
+        ({"kind": "model", "model": "scripted:tests.tools.test_conversation:planner", "prompt": "plan-with-hint"},
+         "correct", "teacher t cannot make one for a new question"),
         ({"kind": "rules"}, "shuffled", "plans changed by 'shuffled'"),
         ({"kind": "rules"}, "correct", "rules cannot make one for this question"),
     ],
@@ -267,7 +267,7 @@ def test_a_student_that_plans_for_itself_does_so_without_its_adapter(tuned: Path
     with contextlib.suppress(InputError):  # the tiny model says nothing of use: what is looked at is who answers
         conversation.ask(ASKED)
     assert conversation._engine is None
-    engine: Any = conversation._answering()
+    engine: Any = conversation._load()[0]
     assert engine.describe()["adapter"] == "merged"
 
 
