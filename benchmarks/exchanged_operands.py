@@ -23,9 +23,11 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
 from tracedistill.arithmetic.calculations import find_calculations  # noqa: E402
+from tracedistill.arithmetic.checking import check  # noqa: E402
 from tracedistill.arithmetic.expressions import Operand, Value, evaluate  # noqa: E402
+from tracedistill.arithmetic.gold_path import gold_path  # noqa: E402
 from tracedistill.arithmetic.grounding import grounds  # noqa: E402
-from tracedistill.arithmetic.traces import check, gold_path, judge  # noqa: E402
+from tracedistill.arithmetic.traces import judge  # noqa: E402
 from tracedistill.records import Problem  # noqa: E402
 from tracedistill.tasks import get_task  # noqa: E402
 from tracedistill.tasks._base import Source  # noqa: E402

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.tasks.shared_data import SOURCE, needs_data, outputs, write_rows
-from tracedistill.arithmetic import traces as arithmetic
+from tracedistill.arithmetic.checking import check
 from tracedistill.errors import InputError
 from tracedistill.records import Problem
 from tracedistill.tasks._steps import render_steps
@@ -143,7 +143,7 @@ def test_gold_traces_pass_their_judge_or_are_listed() -> None:
 @needs_data("gsm8k")
 def test_operands_of_gold_paths_are_grounded() -> None:
     problems = list(TASK.load("test", SOURCE))
-    checked = [arithmetic.check(p.question, [step.text for step in p.gold_steps]) for p in problems]
+    checked = [check(p.question, [step.text for step in p.gold_steps]) for p in problems]
     grounded = [all(one.grounded for ones in steps for one in ones) for steps in checked if any(steps)]
     assert sum(grounded) / len(grounded) > 0.97  # without help from the gold itself
     tied = sum(TASK.answer_in_trace(problem, problem.gold_steps) for problem in problems)

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from tracedistill.arithmetic.columns import with_columns
 from tracedistill.arithmetic.expressions import UNITS, Operand, Refused, Side, Value, agree, evaluate, magnitude, show
 from tracedistill.arithmetic.notation import WORD_MARK, is_symbolic, plain
 from tracedistill.arithmetic.sentences import BREAK, SentenceReader
@@ -122,9 +123,14 @@ def _find(text: str) -> Iterator[Calculation]:
     yield from calculations
 
 
+_RULE = re.compile(r"--|__|==|──|\\hline|\d ─ ")
+
+
 @lru_cache(maxsize=1024)
 def readable(text: str) -> str:
     """Return a text in the notation that the reader reads; positions of calculations refer to it."""
+    if _RULE.search(text):
+        text = with_columns(text)
     return with_signs(plain(text))
 
 

@@ -7,6 +7,7 @@ It is licensed where question or step name *all* topics of a row, so that `every
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
 
@@ -21,14 +22,16 @@ _TOPICS = {
     "hour": r"hours?|hourly|hrs?|mph|km/h|o'clock|[ap]\.?m\.?",
     "clock": r"o'clock|[ap]\.?m\.?|noon|midday|midnight|\d{1,2}:\d\d",
     "day": r"days?|daily|everyday|today|tomorrow|yesterday|nights?|nightly|mornings?|evenings?|afternoons?"
-           r"|breakfasts?|lunch(?:es)?|dinners?|weekdays?",
+           r"|breakfasts?|lunch(?:es)?|dinners?",
     "workday": r"weekdays?|(?:work|working|school|business)[ -]?(?:days?|week)|workweek|mondays?|fridays?"
                r"|school|office|commut\w+|class(?:es)?|full[- ]time|monday (?:to|through) friday",
     "week": r"(?:work)?weeks?|weekly|biweekly|weekdays?|weekends?|(?:mon|tues|wednes|thurs|fri|satur|sun)days?",
-    "fortnight": r"fortnights?|biweekly|two weeks|every other week",
+    "fortnight": r"fortnights?|bi-?weekly|two[ -]weeks?|2[ -]weeks?|every (?:other|second) week",
     "month": r"months?|monthly|bimonthly|january|february|march|april|may|june|july|august|september|october|november"
              r"|december",
+    "months": r"months?|monthly|bimonthly",
     "april": r"april|june|september|november",
+    "january": r"january|march|july|august|october|december",
     "february": r"february",
     "leap": r"leap",
     "year": r"years?|yearly|annual(?:ly)?|annum|birthdays?|age[ds]?|old|older|younger|anniversary|calendar",
@@ -134,13 +137,15 @@ CONSTANTS: tuple[tuple[str, str], ...] = (
     ("365", "day year"),
     ("366", "day leap"),
     ("360", "day year"),
-    ("30 31", "day month"),
+    ("30 31", "day months"),
+    ("31", "day january"),
     ("30", "april"),
     ("28", "february"),
     ("29", "leap"),
-    ("28", "day month"),
+    ("28", "day months"),
     ("4", "week month"),
     ("52", "week year"),
+    ("26", "fortnight year"),
     ("12", "month year"),
     ("6", "month half"),
     ("6", "year half"),
@@ -270,6 +275,22 @@ def _topics_of_word(word: str) -> frozenset[str]:
 def licensed(topics: frozenset[str]) -> frozenset[Value]:
     """Return constants that link topics, those that need none left out."""
     return frozenset().union(*(numbers for numbers, wanted in _LINKS if wanted <= topics))
+
+
+def is_converted(value: Value, unit: str, numbers: Sequence[Value], topics: frozenset[str]) -> bool:
+    """Return whether a value counts in `unit` what one of the numbers counts in another: 15 weekdays are 3 weeks.
+
+    `topics` are those of question and steps; the constant must link the unit to one of them.
+    """
+    own = topics_of(unit)
+    if not own:
+        return False
+    for constants, linked in _LINKS:
+        if own & linked and len(linked) > 1 and linked <= topics | own and "workday" not in own - linked:
+            for constant in constants:
+                if constant not in ALWAYS and value / Fraction(constant) in numbers:
+                    return True
+    return False
 
 
 def cued(text: str, beside: frozenset[str] = frozenset()) -> frozenset[Value]:

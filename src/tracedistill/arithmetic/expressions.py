@@ -40,7 +40,7 @@ class Operand:
 
 
 Item = Operand | str
-"""An operand, an operator (+ - * / ^, `|` for a division written tight, `neg`) or a parenthesis."""
+"""An operand, an operator (+ - * / ^ // mod, `|` for a division written tight, `neg`) or a parenthesis."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Side:
     operands: tuple[Operand, ...]
     """The operands alone."""
     operators: tuple[str, ...]
-    """The operators alone, `|` written as `/`, without signs."""
+    """The operators alone, without signs; `|`, `//` and `mod` are written as `/`."""
     start: int
     """Where it begins in the text."""
     end: int
@@ -102,7 +102,7 @@ def simple(value: Value) -> Value:
     return value.numerator if isinstance(value, Fraction) and value.denominator == 1 else value
 
 
-_RANK = {"+": 1, "-": 1, "*": 2, "/": 2, "|": 2, "neg": 3, "^": 4}
+_RANK = {"+": 1, "-": 1, "*": 2, "/": 2, "|": 2, "//": 2, "mod": 2, "neg": 3, "^": 4}
 
 
 def evaluate(items: tuple[Item, ...], reading: str = "", reached: list[Value] | None = None) -> Value:
@@ -177,6 +177,10 @@ def _apply(operator: str, values: list[Value], reached: list[Value] | None, rela
         result = _power(left, right)
     elif not right:
         raise Refused("division by zero")
+    elif operator == "//":
+        result = left // right
+    elif operator == "mod":
+        result = left % right
     else:
         result = _divide(left, right)
     if isinstance(result, Fraction):

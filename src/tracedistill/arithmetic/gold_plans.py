@@ -16,8 +16,9 @@ from fractions import Fraction
 from tracedistill.arithmetic.calculations import Calculation, find_calculations
 from tracedistill.arithmetic.constants import cued
 from tracedistill.arithmetic.expressions import Operand, Refused, Side, Value, evaluate, magnitude, rounds_to
+from tracedistill.arithmetic.gold_path import gold_path
 from tracedistill.arithmetic.grounding import Grounds, grounds
-from tracedistill.arithmetic.traces import gold_path, spell
+from tracedistill.arithmetic.traces import spell
 from tracedistill.records import Problem, Step
 
 MAX_STEPS = 60
@@ -130,6 +131,8 @@ class _PlanWriter:
                     self._apply(waiting.pop(), values)
                 waiting.pop()
                 values.append(self._closed(values.pop()))
+            elif item not in _RANK:
+                raise _NoPlan  # a whole quotient or a remainder
             else:
                 while waiting and waiting[-1] != "(" and item != "neg" and _RANK[waiting[-1]] >= _RANK[item]:
                     if item == waiting[-1] == "^":

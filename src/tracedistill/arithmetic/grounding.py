@@ -63,6 +63,8 @@ class Grounds:
     """Topics of the question, as named by `constants`."""
     percent: bool
     """Whether percentages are mentioned."""
+    shares: tuple[Value, ...] = ()
+    """Percentages of the question as fractions of one."""
 
 
 @lru_cache(maxsize=16_384)
@@ -76,16 +78,19 @@ def grounds(question: str) -> Grounds:
     values: set[Value] = set()
     percent = bool(re.search(r"%|per ?cent|discount|tax|interest|tip\b", question, re.IGNORECASE))
     more = _MORE.search(question) is not None
+    shares: list[Value] = []
     for value, kind in _numbers(question):
         given.append(value)
         values.add(value)
+        if kind == "percent":
+            shares.append(_simple(Fraction(value) / 100))
         values.update(_brought(value, kind, percent, more))
     values.update(_counted(question))
     topics = topics_of(question)
     constants = ALWAYS | licensed(topics)
     if _AVERAGE.search(question):
         constants |= frozenset(range(2, min(len(given), 10) + 1))  # as many as are given
-    return Grounds(tuple(given), frozenset(values), constants, topics, percent)
+    return Grounds(tuple(given), frozenset(values), constants, topics, percent, tuple(shares))
 
 
 def ground(operand: Operand, given: Grounds, earlier: set[Value], text: str) -> Ground:

@@ -126,9 +126,12 @@ def plain(text: str) -> str:
         text = _NEGATIVE_MONEY.sub("-$", text)
     if "..." in text or "…" in text:
         text = _GOES_ON.sub(r"\1", text)
+    if "%" in text:
+        text = _MODULO.sub(" mod ", text)
     return _ORDINAL_RESULT.sub(r"\1", _SHORT_REMAINDER.sub(" remainder ", text))
 
 
+_MODULO = re.compile(r"(?<=\d) % (?=\d)")
 _NEGATIVE_MONEY = re.compile(r"\$ ?-(?=\d)")
 _GOES_ON = re.compile(r"(?<=\.\d)(\d{0,20})(?:\.\.\.|…)")
 _ORDINAL_RESULT = re.compile(r"(?<=[=≈] )(\d{1,9})(?:st|nd|rd|th)\b")

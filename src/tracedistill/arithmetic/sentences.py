@@ -28,9 +28,10 @@ _FRACTIONS = {
 }  # fmt: skip
 _OPERATORS = {
     "+": "+", "-": "-", "−": "-", "–": "-", "*": "*", "×": "*", "·": "*", "⋅": "*", "∗": "*", "x": "*", "X": "*",
-    "/": "/", "÷": "/", "^": "^", "**": "^", "//": "/", "times": "*", "multiplied by": "*", "plus": "+", "minus": "-",
-    "divided by": "/", RATIO: "/",
+    "/": "/", "÷": "/", "^": "^", "**": "^", "//": "//", "times": "*", "multiplied by": "*", "plus": "+", "minus": "-",
+    "divided by": "/", RATIO: "/", "mod": "mod", "modulo": "mod",
 }  # fmt: skip
+_DIVISIONS = frozenset({"|", "//", "mod"})
 _LETTERS = frozenset("agmlh")
 _RATES = frozenset({"/l", "/h", "/s", "/g", "/m"})
 _SHORT = frozenset({
@@ -65,7 +66,7 @@ _TOKEN = re.compile(
       (?=\ (?:the\ )?[$£€]?\d))
   | (?P<of>\bof\b(?:\s+the)?(?=\s*[$£€]?[\d(]))
   | (?P<isw>(?:\b(?:is\ equal\ to|equals|is|gives|makes)\b|⇝)(?=\s*(?:about\s+)?[$£€]?[.\d]))
-  | (?P<opw>\b(?:divided\ by|multiplied\ by|times|plus|minus)\b(?=\s*[$£€]?[.\d(]))
+  | (?P<opw>\b(?:divided\ by|multiplied\ by|times|plus|minus|mod(?:ulo)?)\b(?=\s*[$£€]?[.\d(]))
   | (?P<op>\*\*|//|[-+*/×÷·−–⋅∗^∶]|(?<![A-Za-z])[xX](?=\s*[$£€]?[.\d(]))
   | (?P<pct>%|\bper\ ?cent\b)
   | (?P<scale>\b(?:hundred|thousand|million|billion|trillion)\b)
@@ -75,7 +76,7 @@ _TOKEN = re.compile(
   | (?P<sup>[²³])
   | (?P<word2>(?:[^\W\d_]|['’°\u2060])+(?:[-/][A-Za-z'’]+)*
       (?:[ ](?!(?:x|of|is|equals|gives|makes|half|third|quarter|fourth|fifth|sixth|eighth|tenth|divided|multiplied|times
-        |plus|minus|per|percent|hundred|thousand|million|billion|trillion)(?![A-Za-z])|X[ ])
+        |plus|minus|mod|modulo|per|percent|hundred|thousand|million|billion|trillion)(?![A-Za-z])|X[ ])
       (?:[^\W\d_]|['’\u2060])+(?:[-/][A-Za-z'’]+)*)*)
   | (?P<other>[^\s])
     """,
@@ -386,5 +387,7 @@ class SentenceReader:
             self.events.append(BREAK)
             return
         operands = tuple(item for item in items if isinstance(item, Operand))
-        operators = tuple("/" if i == "|" else i for i in items if isinstance(i, str) and i not in ("(", ")", "neg"))
+        operators = tuple(
+            "/" if i in _DIVISIONS else i for i in items if isinstance(i, str) and i not in ("(", ")", "neg")
+        )
         self.events.append(Side(tuple(items), operands, operators, places[0][0], places[-1][1], doubt, worded))

@@ -14,132 +14,24 @@ problem (`1 + 1 = 2`). Such strays can make it wrong, never right.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence, Set
-from dataclasses import dataclass, replace
-from fractions import Fraction
-from functools import lru_cache
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import replace
 
-from tracedistill.arithmetic.calculations import Calculation, find_calculations
-from tracedistill.arithmetic.constants import topics_of
-from tracedistill.arithmetic.expressions import Operand, Value, magnitude, show
-from tracedistill.arithmetic.grounding import Ground, Grounds, ground, grounds, numbers_of, unknowns
-from tracedistill.arithmetic.notation import has_decimal_commas, in_points, with_points
-from tracedistill.arithmetic.told import told
+from tracedistill.arithmetic.calculations import find_calculations
+from tracedistill.arithmetic.checking import Checked, check
+from tracedistill.arithmetic.expressions import Value, magnitude, show
+from tracedistill.arithmetic.gold_path import Fault, GoldPath, departed_from, departure, gold_path, same_amount
+from tracedistill.arithmetic.grounding import Grounds, grounds, numbers_of, unknowns
+from tracedistill.arithmetic.listings import as_sums, is_frame
+from tracedistill.arithmetic.notation import in_points
 from tracedistill.arithmetic.unread import find_unread
 from tracedistill.records import Step, StepOutcome, StepVerdict, Verdict
-
-Fault = Literal["wrong calculation", "wrong operand", "wrong operation"]
-"""wrong calculation: arithmetic error; wrong operand: ungrounded, or another than the gold step's; wrong operation: the
-gold step's operands under another operator."""
 
 FAULTS: tuple[Fault, ...] = ("wrong calculation", "wrong operand", "wrong operation")
 STRAY = "text with a stray calculation, which makes no trace right: a model judge or gold steps are needed"
 """Reason for not judging a text with a few true calculations."""
 ELSEWHERE = "valid and grounded, but it does not end in what the gold path ends in"
 """Reason for leaving a trace without a certain error undecided."""
-
-
-@dataclass(frozen=True, slots=True)
-class GoldPath:
-    """The calculations of a gold trace."""
-
-    calculations: tuple[Calculation, ...]
-    """In order."""
-    results: tuple[Value, ...]
-    """Their distinct results, without sign, in order."""
-    values: frozenset[Value]
-    """Operands and results of all of them."""
-    end: frozenset[Value]
-    """All sides of the last calculation, or the numbers of a last step that does not calculate."""
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """One calculation of a trace, checked."""
-
-    calculation: Calculation
-    """The calculation."""
-    grounds: tuple[Ground | Literal["unknown", "gold"], ...]
-    """Source of each operand; empty if there is none."""
-    on_path: bool
-    """Whether its result is a value of the gold path."""
-
-    @property
-    def grounded(self) -> bool:
-        """Whether every operand has a source."""
-        return all(self.grounds)
-
-
-@lru_cache(maxsize=8192)
-def gold_path(texts: tuple[str, ...]) -> GoldPath:
-    """Return the gold path of a gold trace's step texts."""
-    calculations = tuple(calculation for text in texts for calculation in find_calculations(text) if calculation.values)
-    results = tuple(dict.fromkeys(magnitude(c.result) for c in calculations if c.result is not None))
-    operands = {o.value for calculation in calculations for o in calculation.operands}
-    end = {magnitude(value) for value in calculations[-1].values} if calculations else set()
-    if texts and not find_calculations(texts[-1]):
-        end |= numbers_of(texts[-1])
-    return GoldPath(calculations, results, frozenset(operands) | frozenset(results), frozenset(end))
-
-
-def check(question: str, texts: Sequence[str], gold: GoldPath | None = None) -> list[list[Checked]]:
-    """Check every step: its calculations with the source of every operand.
-
-    Without `gold`, the gold path grounds nothing.
-    """
-    if has_decimal_commas(question):
-        question = with_points(question)
-    texts = in_points(texts)
-    given = grounds(question)
-    earlier: set[Value] = set()
-    licence = gold.values if gold else frozenset()
-    targets = frozenset(gold.results) if gold else frozenset()
-    algebra: set[Value] = set()
-    checked: list[list[Checked]] = []
-    for text in texts:
-        algebra |= unknowns(text)
-        given = replace(given, topics=given.topics | topics_of(text))  # `per day` in one step, `* 7` a week in the next
-        of_step: list[Checked] = []
-        earlier |= told(text, earlier | given.values)
-        for calculation in find_calculations(text):
-            # inside a chain, a side may use the results of the sides before it
-            earlier |= _before_last(calculation)
-            sources: list[Ground | Literal["unknown", "gold"]] = []
-            shares = _shares(calculation, earlier | given.values) if "/" in calculation.operators else frozenset()
-            for operand in calculation.operands:
-                source: Ground | Literal["unknown", "gold"] = ground(operand, given, earlier, text)
-                if not source and id(operand) in shares:
-                    source = "earlier"
-                if not source and operand.value in algebra:
-                    source = "unknown"
-                if not source and operand.value in licence:
-                    source = "gold"
-                sources.append(source)
-            earlier |= calculation.reached
-            result = calculation.result
-            of_step.append(Checked(calculation, tuple(sources), result is not None and magnitude(result) in targets))
-        if of_step:
-            earlier |= told(text, earlier | given.values)  # `7 * 120 = 840 plants, a fourth of which is 210`
-        checked.append(of_step)
-    return checked
-
-
-def _shares(calculation: Calculation, known: Set[Value]) -> frozenset[int]:
-    """Identify the operands of fractions that are known as a whole: 1/7, reached before, in `140 * (1/7)`."""
-    halves: list[int] = []
-    for side in calculation.sides:
-        for left, sign, right in zip(side.items, side.items[1:], side.items[2:], strict=False):
-            if sign not in ("/", "|") or isinstance(left, str) or isinstance(right, str) or not right.value:
-                continue
-            if Fraction(left.value) / Fraction(right.value) in known:
-                halves += [id(left), id(right)]
-    return frozenset(halves)
-
-
-def _before_last(calculation: Calculation) -> frozenset[Value]:
-    expressions = sum(bool(side.operators) for side in calculation.sides)
-    return calculation.reached if expressions > 1 else frozenset()
 
 
 def judge(
@@ -154,13 +46,13 @@ def judge(
     incorrect). `need_grounds=False` leaves grounding a descriptor (symbolic tasks).
     """
     gold = gold_path(tuple(step.text for step in gold_steps))
-    checked = check(question, [step.text for step in steps], gold)
+    checked = check(question, [step.text for step in steps], gold, equations=need_grounds)
     every = [one for step in checked for one in step]
-    if not every:
+    if all(one.sets_up for one in every):
         return not_judged(steps, _no_calculation(steps))
-    texts = in_points([step.text for step in steps])
+    texts, unread_code = as_sums(in_points([step.text for step in steps]))
     verdicts = tuple(
-        _judge_step(index, step, ones, gold, find_unread(text), need_grounds)
+        _judge_step(index, step, ones, gold, find_unread(text) or unread_code.get(index, ()), need_grounds)
         for index, (step, ones, text) in enumerate(zip(steps, checked, texts, strict=True))
     )
     decided = [one for one in every if one.calculation.true is not None]
@@ -171,7 +63,8 @@ def judge(
         "on_gold_path": sum(one.on_path for one in every) / len(every),
         **_coverage(every, gold),
     }
-    strays = _are_strays(checked, gold)
+    calculating = [ones for ones, step in zip(checked, steps, strict=True) if ones or not is_frame(step.text)]
+    strays = _are_strays(calculating, gold)
     if not strays:
         verdicts = _lost(verdicts, checked, texts, grounds(question), gold)
     wrong = next((v for v in verdicts if fault_of(v)), None)
@@ -221,11 +114,15 @@ def _ends_elsewhere(checked: Sequence[Sequence[Checked]], texts: Sequence[str], 
 
     A trace that stops early on the gold path ends on it.
     """
-    found = [one for step in checked for one in step]
-    if not gold.results or found[-1].on_path:
+    every = [one for step in checked for one in step]
+    if not gold.results or every[-1].on_path:
         return False
-    named = set().union(*(one.calculation.reached for one in found), *map(numbers_of, texts))
-    return not any(_same_amount(one, other) for one in named for other in gold.end)
+    named = set().union(*map(numbers_of, texts))
+    if any(same_amount(value, end, scales=(1,)) for value in named for end in gold.end):
+        return False
+    # in another unit only what is reached: 2 of `8 * 2` is not 24 for being two dozen
+    results = {magnitude(value) for checked_one in every for value in checked_one.calculation.values}
+    return not any(same_amount(value, end) for value in results for end in gold.end)
 
 
 _CHECKS = re.compile(r"check|verif|proof|prove|confirm|make sure|✓|✔|✅", re.IGNORECASE)
@@ -308,8 +205,8 @@ def _fault(one: Checked, gold: GoldPath, need_grounds: bool) -> tuple[StepOutcom
         )
     if one.on_path or not need_grounds:
         return "correct", "", None
-    departure = _departure(calculation, gold)
-    return ("undecided", *departure) if departure else ("correct", "not on the gold path", None)
+    resembles = departure(calculation, gold)
+    return ("undecided", *resembles) if resembles else ("correct", "not on the gold path", None)
 
 
 def _lost(
@@ -326,66 +223,17 @@ def _lost(
     at = next((v.index for v in verdicts if v.outcome == "undecided" and fault_of(v)), None)
     if at is None:
         return verdicts
-    departed = (_departed_from(one.calculation, gold) for one in checked[at] if not one.on_path)
+    departed = (departed_from(one.calculation, gold) for one in checked[at] if not one.on_path)
     place = next((found for found in departed if found is not None), 0)
     ahead = gold.end.union(*(map(magnitude, one.values) for one in gold.calculations[place:]))
     reached: set[Value] = set()
     for ones, text in zip(checked[at:], texts[at:], strict=True):
         reached.update(*(one.calculation.reached for one in ones))
         reached |= numbers_of(text) - given.values
-    if any(_same_amount(one, other) for one in reached for other in ahead):
+    if any(same_amount(one, other) for one in reached for other in ahead):
         return verdicts
     reason = f"{verdicts[at].reason}, and no later step comes back to the gold path"
     return (*verdicts[:at], replace(verdicts[at], outcome="incorrect", reason=reason), *verdicts[at + 1 :])
-
-
-_SCALES = tuple(Fraction(scale) for scale in (1, 100, 60, 12, 1000))
-"""An amount in hundredths, minutes, dozens or thousands is the same amount."""
-
-
-def _same_amount(one: Value, other: Value) -> bool:
-    """Return whether two values are one amount, rounded or in another unit."""
-    return any(
-        magnitude(mine - theirs) * 200 <= magnitude(theirs)
-        for scale in _SCALES
-        for mine, theirs in ((one * scale, other), (other * scale, one))
-    )
-
-
-def _departed_from(calculation: Calculation, gold: GoldPath) -> int | None:
-    """Return the index of the gold calculation that a calculation resembles; None if there is none."""
-    operands = _operands(calculation)
-    for place, other in enumerate(gold.calculations):
-        if sorted(operands) == sorted(_operands(other)) and len(operands) > 1:
-            return place
-    for place, other in enumerate(gold.calculations):
-        theirs = _operands(other)
-        alike = calculation.operators == other.operators and len(theirs) == len(operands) == 2
-        if alike and any(mine == gold_one for mine, gold_one in zip(operands, theirs, strict=True)):
-            return place
-    return None
-
-
-def _departure(calculation: Calculation, gold: GoldPath) -> tuple[str, Fault] | None:
-    """Describe how a step off the gold path resembles a gold step gone wrong; None if it does not."""
-    place = _departed_from(calculation, gold)
-    if place is None:
-        return None
-    operands, other = _operands(calculation), gold.calculations[place]
-    theirs = _operands(other)
-    if sorted(operands) == sorted(theirs):
-        return f"wrong operation: {calculation.text[:60]}, where the gold has {other.text[:60]}", "wrong operation"
-    at = [mine == gold_one for mine, gold_one in zip(operands, theirs, strict=True)].index(False)
-    return f"wrong operand: {show(operands[at])}, where the gold has {show(theirs[at])}", "wrong operand"
-
-
-def _operands(calculation: Calculation) -> tuple[Value, ...]:
-    first = next((side for side in calculation.sides if side.operators), None)
-    return tuple(_plain(operand) for operand in first.operands) if first else ()
-
-
-def _plain(operand: Operand) -> Value:
-    return Fraction(operand.value) / 100 if operand.percent else operand.value
 
 
 def spell(value: Value) -> str:

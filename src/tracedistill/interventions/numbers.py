@@ -11,8 +11,9 @@ from fractions import Fraction
 from tracedistill.arithmetic.calculations import find_calculations
 from tracedistill.arithmetic.constants import cued
 from tracedistill.arithmetic.expressions import Item, Operand, Refused, Side, Value, evaluate, magnitude, number, simple
+from tracedistill.arithmetic.gold_path import gold_path
 from tracedistill.arithmetic.grounding import grounds, unknowns
-from tracedistill.arithmetic.traces import gold_path, last_result
+from tracedistill.arithmetic.traces import last_result
 from tracedistill.interventions.numerals import (
     LocatedCalculation,
     Token,

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from tracedistill.arithmetic.calculations import find_calculations
+from tracedistill.arithmetic.columns import column_groups, is_rule
 from tracedistill.arithmetic.grounding import unknowns
 from tracedistill.arithmetic.notation import in_points
 from tracedistill.arithmetic.traces import spell
@@ -165,7 +166,7 @@ _OPERAND = re.compile(r"[$£€(]{0,4}\d")
 def _whole(lines: list[Flat]) -> list[Flat]:
     """Join calculations that were broken over several lines: `9 × 2`, `= 18`."""
     whole: list[Flat] = []
-    for line in lines:
+    for line in _columns(lines):
         above = whole[-1].text if whole else ""
         if _CONTINUES.match(line.text) and _has_digit(above):
             while len(whole) > 1 and _ENTRY.match(whole[-1].text) and _has_digit(whole[-2].text):
@@ -176,6 +177,14 @@ def _whole(lines: list[Flat]) -> list[Flat]:
         else:
             whole.append(line)
     return whole
+
+
+def _columns(lines: list[Flat]) -> list[Flat]:
+    """Join the lines of each written column."""
+    groups = column_groups([line.text for line in lines]) if any(is_rule(line.text) for line in lines) else []
+    for start, end in reversed(groups):
+        lines = [*lines[:start], Flat.join(lines[start:end]), *lines[end:]]
+    return lines
 
 
 def _has_digit(text: str) -> bool:

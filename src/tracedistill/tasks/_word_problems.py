@@ -9,6 +9,7 @@ from tracedistill import answers
 from tracedistill.answers import AnswerPolicy
 from tracedistill.arithmetic import gold_plans, plans
 from tracedistill.arithmetic import traces as arithmetic
+from tracedistill.arithmetic.checking import check
 from tracedistill.records import AnswerVerdicts, Problem, Step, Trace, Verdict
 from tracedistill.tasks._base import ParsedTrace, Policy, Task
 from tracedistill.tasks._steps import read_steps, render_steps
@@ -67,7 +68,7 @@ class WordProblems(Task):
     def audit(self, problem: Problem) -> list[str]:
         """Return gold that fails its own judges, and ungrounded gold operands."""
         errors = super().audit(problem)
-        checked = arithmetic.check(problem.question, [step.text for step in problem.gold_steps])
+        checked = check(problem.question, [step.text for step in problem.gold_steps])
         if self.need_grounds:
             lost = [
                 operand.text

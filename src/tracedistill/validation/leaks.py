@@ -23,9 +23,9 @@ from typing import Any, Literal
 from tracedistill.arithmetic.calculations import find_calculations
 from tracedistill.arithmetic.constants import cued
 from tracedistill.arithmetic.expressions import Value, magnitude, simple
+from tracedistill.arithmetic.gold_path import gold_path
 from tracedistill.arithmetic.grounding import grounds
 from tracedistill.arithmetic.plan_words import read_step
-from tracedistill.arithmetic.traces import gold_path
 from tracedistill.records import Problem, Trace
 from tracedistill.stats import Share, share
 from tracedistill.validation.plan_numbers import PlanNumber, plan_numbers, words_before

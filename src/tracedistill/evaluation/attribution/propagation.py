@@ -14,8 +14,9 @@ from fractions import Fraction
 from tracedistill.arithmetic.calculations import Calculation, find_calculations
 from tracedistill.arithmetic.constants import cued
 from tracedistill.arithmetic.expressions import Value, magnitude
+from tracedistill.arithmetic.gold_path import gold_path
 from tracedistill.arithmetic.grounding import grounds
-from tracedistill.arithmetic.traces import gold_path, spell
+from tracedistill.arithmetic.traces import spell
 from tracedistill.records import Problem, Step
 from tracedistill.tasks._steps import split_steps
 from tracedistill.validation.plan_numbers import plan_numbers

@@ -57,7 +57,7 @@ _RULES: tuple[tuple[re.Pattern[str], re.Pattern[str], Callable[..., bool], int],
 )
 
 
-def told(text: str, known: Set[Value]) -> set[Value]:
+def derived(text: str, known: Set[Value]) -> set[Value]:
     """Return the results that a step's words derive from known numbers."""
     reached = _of_each_other(text[:MAX_CHARS], known)
     for holds, groups, result in _said(text[:MAX_CHARS]):
