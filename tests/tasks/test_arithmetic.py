@@ -136,9 +136,10 @@ def test_kinds_and_values_of_steps() -> None:
 
 
 def trace_cases() -> Iterator[Any]:
-    """(question, gold, text, outcome) of tests/cases/traces.tsv."""
+    """(question, gold, text, outcome) of tests/cases/traces.tsv and traces_kinds.tsv."""
     question, gold = "", ()
-    for line in (ROOT / "tests/cases/traces.tsv").read_text(encoding="utf-8").splitlines():
+    tables = [ROOT / "tests/cases" / name for name in ("traces.tsv", "traces_kinds.tsv")]
+    for line in (line for table in tables for line in table.read_text(encoding="utf-8").splitlines()):
         if line.startswith("? "):
             question = line[2:]
             gold = GOLD if question == QUESTION else ()
@@ -241,7 +242,13 @@ SELLS = "She sells the eggs at the market."
     [
         ((SELLS,), "not judged", "no calculation"),
         (("Subtract the eggs.", "Multiply by the price."), "not judged", "no calculation: this is a plan"),
-        (("2x + 4 = 12", "x = 4"), "not judged", "no calculation, only equations with unknowns"),
+        (("2x + 4 = 12", "x + y = 9"), "not judged", "no calculation, only equations with unknowns"),
+        (
+            ("2x + 4 = 12", "x = 4"),
+            "undecided",
+            "valid and grounded, but it does not end in what the gold path ends in",
+        ),
+        (("2x + 4 = 12", "x = 5"), "incorrect", "step 2: wrong calculation: x = 5: its sides are 4 and 5"),
         (("9**9**9 = 3",), "undecided", "no calculation that can be checked: a power with an exponent"),
         # what has nothing to do with the problem decides nothing, but for a false one
         ((SELLS, "1 + 1 = 2"), "not judged", "text with a stray calculation"),
@@ -333,6 +340,18 @@ HOSTILE = {
     "signs between": "9 ★ " * 10_000 + "= 3",
     "groups": "1,00," * 20_000 + "000 = 3",
     "ratios": "1:2 = " * 20_000,
+    "equations": "x = 2y = " * 5_000,
+    "equations, many": "\n".join(f"x + {number}y = {number}" for number in range(1_900)),
+    "unknowns": " + ".join(f"{chr(97 + number % 26)}" for number in range(9_000)) + " = 3",
+    "equation, nested": "(" * 9_000 + "x" + ")" * 9_000 + " = 2",
+    "columns": "1\n+ 1\n---\n" * 600,
+    "column, long": "1\n" * 1_900 + "+ 1\n---\n2",
+    "code": "total = 1 * 2 # 2\n" + "total = total * total # 4\n" * 900,
+    "code, long": "total = " + "1 + " * 9_000 + "1  # 2",
+    "code, names": "\n".join(f"name{number} = name{number + 1} + 1" for number in range(1_900)),
+    "table": "| a | total |\n|---|---|\n" + "| 1 | 2 | 3 |\n" * 1_900,
+    "shares": "10% = 6, so " * 5_000,
+    "parts": "\n".join(f"7 * {number} = {7 * number}" for number in range(600)),
 }
 
 

@@ -123,7 +123,7 @@ def _find(text: str) -> Iterator[Calculation]:
     yield from calculations
 
 
-_RULE = re.compile(r"--|__|==|──|\\hline|\d ─ ")
+_RULE = re.compile(r"--|__|==|──|\\hline|[─—–━]{2}|\d [─—–━] ")
 
 
 @lru_cache(maxsize=1024)

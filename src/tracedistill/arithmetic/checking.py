@@ -13,8 +13,6 @@ from tracedistill.arithmetic.calculations import Calculation, find_calculations
 from tracedistill.arithmetic.constants import is_converted, topics_of
 from tracedistill.arithmetic.derived import derived
 from tracedistill.arithmetic.equations import (
-    Equation,
-    System,
     are_units,
     bare_letters,
     calculation_of,
@@ -25,11 +23,14 @@ from tracedistill.arithmetic.equations import (
 from tracedistill.arithmetic.expressions import Operand, Value, magnitude
 from tracedistill.arithmetic.gold_path import GoldPath
 from tracedistill.arithmetic.grounding import Ground, Grounds, ground, grounds, unknowns
-from tracedistill.arithmetic.listings import as_sums
+from tracedistill.arithmetic.linear import Equation, System
 from tracedistill.arithmetic.notation import has_decimal_commas, in_points, with_points
 from tracedistill.arithmetic.parts import put_together, rewritten
 from tracedistill.arithmetic.percentages import with_wholes
+from tracedistill.arithmetic.tables import written_out
 
+_NEAR = 20
+"""Steps back in which a number's unit is looked for."""
 _COUNTED = re.compile(r"(?<![\d.,/])(\d[\d,]{0,15}(?:\.\d{1,6})?)(?: (?:full|whole|total))? ([A-Za-z]{2,15})")
 
 Source = Ground | Literal["unknown", "gold", "part"]
@@ -65,7 +66,7 @@ def check(
     if has_decimal_commas(question):
         question = with_points(question)
     given = grounds(question)
-    texts, _ = as_sums(in_points(texts))
+    texts, _ = written_out(in_points(texts))
     reader = _Reader(given, gold, bare_letters(texts) if equations else None)
     checked = [reader.read(text) for text in texts]
     lost = [(checked_one.calculation, _lost(checked_one)) for of_step in checked for checked_one in of_step]
@@ -117,8 +118,10 @@ class _Reader:
         if "%" in text:
             text = with_wholes(text, self.given.numbers, self.earlier)
         self.texts.append(text)
+        followed = [self._follow(equation) for equation in equations]
         checked += [self._check(calculation, text) for calculation in find_calculations(text)]
-        checked += [self._follow(equation) for equation in equations]
+        # a number of an equation may be a result of its own line
+        checked += [self._again(equation) for equation in followed]
         if checked:
             self.earlier |= derived(text, self.known)  # `7 * 120 = 840 plants, a fourth of which is 210`
         return checked
@@ -152,6 +155,11 @@ class _Reader:
         on_path = result is not None and magnitude(result) in self.targets
         return Checked(calculation, sources, on_path, sets_up=followed.true is None)
 
+    def _again(self, checked: Checked) -> Checked:
+        if checked.grounded or checked.calculation.true is None:
+            return checked
+        return replace(checked, grounds=tuple(map(self._set_up_source, checked.calculation.operands)))
+
     def _set_up_source(self, operand: Operand) -> Source:
         """Return the source of a number that sets a problem up; one operation may have been made in the head."""
         source = self._source(operand, is_share=False, text="")
@@ -167,14 +175,14 @@ class _Reader:
 
     def _check(self, calculation: Calculation, text: str) -> Checked:
         # inside a chain, a side may use the results of the sides before it
-        before = set(self.earlier)
+        before = set() if calculation.sides[0].operators else self.known
         self.earlier |= _before_last(calculation)
         shares = _shares(calculation, self.known) if "/" in calculation.operators else frozenset()
         sources = [self._source(operand, id(operand) in shares, text) for operand in calculation.operands]
         if not all(sources):
             pairs = list(zip(calculation.operands, sources, strict=True))
             lost = {id(operand) for operand, source in pairs if not source}
-            parts = rewritten(calculation, lost, before | self.given.values)
+            parts = rewritten(calculation, lost, before)
             sources = [source or ("part" if id(operand) in parts else "") for operand, source in pairs]
         self.earlier |= calculation.reached
         result = calculation.result
@@ -196,7 +204,7 @@ class _Reader:
     def _is_converted(self, operand: Operand) -> bool:
         """Return whether a given number in another unit is meant: 15 of `15 weekdays`, where 3 weeks are given."""
         units = {operand.unit} if operand.unit else set()
-        for text in self.texts:
+        for text in self.texts[-_NEAR:]:
             if operand.text in text:
                 units |= {unit for number, unit in _COUNTED.findall(text) if number == operand.text}
         return any(is_converted(operand.value, unit, self.given.numbers, self.given.topics) for unit in units)

@@ -65,11 +65,14 @@ _JOINED = re.compile(
     rf"(?<![\w.,])(?P<top>{_NUMBER}(?: (?:{_SIGN})?[ ]?{_NUMBER}){{1,28}}) {_RULED} (?P<below>(?:{_SIGN})?[ ]?{_NUMBER}"
     rf"(?: (?:{_SIGN})?[ ]?{_NUMBER}){{0,28}})(?: {_RULED} (?P<sum>{_NUMBER}))?(?![\w.,]*\d)"
 )
+_ROW_END = re.compile(r" ?(?:\\\\|&) ?")
 _PART = re.compile(rf"({_SIGN})?[ ]?({_NUMBER})")
 
 
 def with_columns(text: str) -> str:
     """Write the joined lines of written columns as equations."""
+    if r"\hline" in text:
+        text = _ROW_END.sub(" ", text)
     return _JOINED.sub(_as_equation, text)
 
 

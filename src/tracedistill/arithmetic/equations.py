@@ -9,16 +9,13 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Sequence, Set
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
 from tracedistill.arithmetic import expressions
 from tracedistill.arithmetic.calculations import MAX_CHARS, Calculation, readable
-from tracedistill.arithmetic.expressions import Operand, Refused, Value, magnitude, number, rounds_to, show
-
-Form = dict[str, Fraction]
-"""A linear expression: unknown -> coefficient; the empty name has the constant."""
+from tracedistill.arithmetic.expressions import Operand, Refused, number
+from tracedistill.arithmetic.linear import Equation, Followed, Form, Side, combined
 
 EQUATION = "="
 """The operator of a calculation that is an equation in unknowns."""
@@ -62,137 +59,6 @@ _NOT_LINEAR = re.compile(
 _ROUNDED = re.compile(r"[≈≅]|\b(?:about|approx\w*|round\w*|nearly|almost)\b", re.IGNORECASE)
 _BARE = re.compile(r"(?<![^\W_'’])(?<![\d)] )(?<![\d)])([A-Za-z])(?= ?[-+*/×÷=)])")
 _HINT = re.compile(r"(?<![^\W\d_'’])[A-Za-z](?![^\W\d_'’])")
-
-
-@dataclass(frozen=True, slots=True)
-class Side:
-    """One side of an equation."""
-
-    form: tuple[tuple[str, Fraction], ...]
-    """The linear expression."""
-    numbers: tuple[Operand, ...]
-    """Its numbers."""
-    literal: bool
-    """Whether it is one number."""
-
-
-@dataclass(frozen=True, slots=True)
-class Equation:
-    """Two sides that a line says to be equal, at least one with an unknown."""
-
-    text: str
-    """As written."""
-    left: Side
-    """The first side."""
-    right: Side
-    """The second side."""
-    rounded: bool
-    """Whether the line speaks of rounding."""
-    letters: frozenset[str]
-    """Its unknowns."""
-
-    @property
-    def numbers(self) -> tuple[Operand, ...]:
-        """All numbers of both sides."""
-        return self.left.numbers + self.right.numbers
-
-
-@dataclass(frozen=True, slots=True)
-class Followed:
-    """What a system of equations says of one more."""
-
-    true: bool | None
-    """Whether it follows; None if it is new."""
-    values: frozenset[Value]
-    """The values of its unknowns, if it has one and the system determines it, and its numbers."""
-    value: Value | None
-    """What both sides come to, where that is determined."""
-    reason: str = ""
-    """Why it does not follow."""
-
-
-class System:
-    """Linear equations collected so far, in reduced form."""
-
-    def __init__(self) -> None:
-        self.pivots: dict[str, Form] = {}
-
-    def forget(self, letter: str) -> None:
-        """Drop what is known of a letter, since it is given a new meaning."""
-        self.pivots = {name: form for name, form in self.pivots.items() if name != letter and letter not in form}
-
-    def value(self, form: Form) -> Value | None:
-        """Return what an expression comes to; None if that is not determined."""
-        reduced = self._reduced(form)
-        return None if any(name for name in reduced) else _simple(reduced.get("", Fraction(0)))
-
-    def follow(self, equation: Equation) -> Followed:
-        """Return whether an equation follows; a new one is added."""
-        left, right = dict(equation.left.form), dict(equation.right.form)
-        difference = self._reduced(_combined(left, right, Fraction(-1)))
-        numbers = frozenset(magnitude(operand.value) for operand in equation.numbers)
-        unknown = next((name for name in difference if name), None)
-        if unknown is not None:
-            pivot = {name: -share / difference[unknown] for name, share in difference.items() if name != unknown}
-            self.pivots = {name: _substituted(form, unknown, pivot) for name, form in self.pivots.items()}
-            self.pivots[unknown] = pivot
-            return Followed(None, numbers | self._solved(left, right), self.value(right))
-        one, other = self.value(left), self.value(right)
-        if not difference.get("") or _rounds(equation, one, other):
-            return Followed(True, numbers | self._solved(left, right), other if equation.right.literal else one)
-        if one is None or other is None:
-            reason = "it contradicts the equations before it"
-        else:
-            reason = f"its sides are {show(one)} and {show(other)} by the equations before it"
-        return Followed(False, frozenset(), None, f"{equation.text}: {reason}")
-
-    def _reduced(self, form: Form) -> Form:
-        reduced: Form = {"": form.get("", Fraction(0))}
-        for name, share in form.items():
-            if name in self.pivots:
-                reduced = _combined(reduced, self.pivots[name], share)
-            elif name:
-                reduced = _combined(reduced, {name: Fraction(1)}, share)
-        return {name: share for name, share in reduced.items() if share}
-
-    def _solved(self, left: Form, right: Form) -> frozenset[Value]:
-        names = {name for form in (left, right) for name in form if name}
-        values = [self.value({name: Fraction(1)}) for name in names]
-        stated = len(names) == 1 and sum(len(form) for form in (left, right)) == 2
-        return frozenset(magnitude(value) for value in values if value is not None) if stated else frozenset()
-
-
-def _rounds(equation: Equation, left: Value | None, right: Value | None) -> bool:
-    """Return whether two sides agree under the rounding policy of calculations."""
-    if left is None or right is None:
-        return False
-    gap = magnitude(left - right)
-    for side, exact, written in ((equation.right, left, right), (equation.left, right, left)):
-        if side.literal and len(side.numbers) == 1 and side.numbers[0].decimals:
-            if rounds_to(exact, side.numbers[0], written) or gap * 1000 <= magnitude(exact):
-                return True
-        elif side.literal and equation.rounded and isinstance(written, int) and gap < 1:
-            return True
-    decimals = any(operand.decimals for operand in equation.numbers)
-    return (decimals and gap * 1000 <= magnitude(left)) or (equation.rounded and gap * 100 <= magnitude(left))
-
-
-def _combined(form: Form, other: Form, share: Fraction) -> Form:
-    total = dict(form)
-    for name, value in other.items():
-        total[name] = total.get(name, Fraction(0)) + value * share
-    return {name: value for name, value in total.items() if value}
-
-
-def _substituted(form: Form, name: str, pivot: Form) -> Form:
-    if name not in form:
-        return form
-    rest = {other: share for other, share in form.items() if other != name}
-    return _combined(rest, pivot, form[name])
-
-
-def _simple(value: Fraction) -> Value:
-    return value.numerator if value.denominator == 1 else value
 
 
 def defined(text: str) -> frozenset[str]:
@@ -249,6 +115,7 @@ def _in_line(line: str, rounded: bool) -> Iterator[Equation]:
     tokens = list(_TOKEN.finditer(line))[:_MAX_TOKENS]
     run: list[re.Match[str]] = []
     before = word = ""
+    is_cut = False  # whether an operator waits for its right side: `sales (H) + other sales (10H) = 88`
     for place, token in enumerate(tokens):
         kind = token.lastgroup or ""
         if kind == "letter" and not _is_unknown(tokens, place):
@@ -256,6 +123,7 @@ def _in_line(line: str, rounded: bool) -> Iterator[Equation]:
         if kind in ("word", "stop"):
             if kind == "word" and run and _is_unit(tokens, place):
                 continue
+            is_cut = (bool(run) and run[-1].lastgroup == "operator") or (is_cut and not run)
             yield from _equations(
                 line, run, before, token.group().lower() if kind == "word" else token.group(), rounded
             )
@@ -265,7 +133,8 @@ def _in_line(line: str, rounded: bool) -> Iterator[Equation]:
                 word = ""
             continue
         if not run:
-            before, word = word, ""
+            before, word = ("of" if is_cut else word), ""
+            is_cut = False
         run.append(token)
     yield from _equations(line, run, before, "", rounded)
 
@@ -302,8 +171,11 @@ def _equations(line: str, run: list[re.Match[str]], before: str, after: str, rou
             sides[-1].append(token)
     if len(sides) < 2:
         return
-    parsed = [_side(tokens) for tokens in sides]
-    named = before not in _BEFORE_NUMBER and len(sides[0]) == 1 and sides[0][0].lastgroup == "number"
+    if len(sides) > 2:
+        sides = [part for place, side in enumerate(sides) for part in _lines(side, 0 < place < len(sides) - 1)]
+    parsed = [_side(tokens) if tokens else None for tokens in sides]
+    first = sides[0][0].lastgroup if sides[0] else ""
+    named = before not in _BEFORE_NUMBER and (first == "open" or (first == "number" and len(sides[0]) == 1))
     if named or before in _CUT_BEFORE or (sides[0] and sides[0][0].group() in "+*/×÷·"):
         parsed[0] = None
     if after in _CUT_AFTER or after in ("%", "^", "!"):
@@ -316,6 +188,19 @@ def _equations(line: str, run: list[re.Match[str]], before: str, after: str, rou
             continue
         text = line[sides[place][0].start() : sides[place + 1][-1].end()].strip()
         yield Equation(text[:120], left, right, rounded, letters)
+
+
+def _lines(side: list[re.Match[str]], between: bool) -> list[list[re.Match[str]]]:
+    """Return a side between two others, cut where a line may have ended: 24 and b in `3b = 24 b = 8`.
+
+    An empty side stands between the two parts.
+    """
+    for place in range(1, len(side)):
+        left, right = side[place - 1], side[place]
+        apart = left.end() < right.start() and left.lastgroup in ("number", "letter", "close")
+        if between and apart and right.lastgroup in ("number", "letter", "open"):
+            return [side[:place], [], side[place:]]
+    return [side]
 
 
 def _side(tokens: Sequence[re.Match[str]]) -> Side | None:
@@ -352,7 +237,7 @@ class _Parser:
         form = self._product(depth)
         while (token := self._next()) and token.lastgroup == "operator" and _sign(token) in "+-":
             self.place += 1
-            form = _combined(form, self._product(depth), Fraction(1 if _sign(token) == "+" else -1))
+            form = combined(form, self._product(depth), Fraction(1 if _sign(token) == "+" else -1))
         return form
 
     def _product(self, depth: int) -> Form:

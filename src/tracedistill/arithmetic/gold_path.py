@@ -68,6 +68,11 @@ def departed_from(calculation: Calculation, gold: GoldPath) -> int | None:
     for place, other in enumerate(gold.calculations):
         theirs = _operands(other)
         alike = calculation.operators == other.operators and len(theirs) == len(operands) == 2
+        if alike and (operands[0] == theirs[0]) != (operands[1] == theirs[1]):
+            return place
+    for place, other in enumerate(gold.calculations):  # only then in another order
+        theirs = _operands(other)
+        alike = calculation.operators == other.operators and len(theirs) == len(operands) == 2
         if alike and _other_operand(calculation, operands, theirs) is not None:
             return place
     return None

@@ -102,17 +102,25 @@ def ground(operand: Operand, given: Grounds, earlier: set[Value], text: str) -> 
             return "earlier"
         if candidate in given.values:
             return "question"
-        if candidate in given.constants:
+        if candidate in given.constants and not _is_other_month(candidate, given):
             return "constant"
-    if any(rounds_to(reached, operand, value) for reached in (*earlier, *given.values)):
+    if any(rounds_to(reached, operand, value) for reached in (*earlier, *given.values) if not isinstance(reached, int)):
         return "earlier"
     if "whole" in given.topics and any(_whole_of(reached, value) for reached in earlier):
         return "earlier"  # 6 full bags of 6.625
     if operand.decimals and _simple(Fraction(value) * 100) in earlier:
         return "earlier"  # 47 % worked out before, used as 0.47
-    if any(candidate in cued(text, given.topics) for candidate in candidates):
-        return "constant"
-    return ""
+    if _is_other_month(value, given):
+        return ""
+    return "constant" if any(candidate in cued(text, given.topics) for candidate in candidates) else ""
+
+
+_MONTHS = frozenset({28, 29, 30, 31})
+
+
+def _is_other_month(value: Value, given: Grounds) -> bool:
+    """Return whether a number counts the days of a month that the question gives in another number."""
+    return value in _MONTHS and not _MONTHS.isdisjoint(given.numbers)
 
 
 _AVERAGE = re.compile(r"\b(?:average[sd]?|mean|averaging)\b", re.IGNORECASE)

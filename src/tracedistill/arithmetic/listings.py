@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 _CODE = re.compile(
-    r"^>>> |\bprint\(|^def \w+\(|^return |^```|^\w+ ?(?:[-+*/]|//)= ?[\w.]|^[a-z]+_\w+ = |^\w+ = [^#=]*#"
+    r"^>>> |^In ?\[\d+\]: |^`\w+ = "
+    r"|\bprint\(|^def \w+\(|^return |^```|^\w+ ?(?:[-+*/]|//)= ?[\w.]|^[a-z]+_\w+ = |^\w+ = [^#=]*#"
     r"|^(?:int|float|double|let|const|var|long) \w+ = |^\w+ = [^=;]*; ?(?://|$)",
     re.MULTILINE,
 )
@@ -30,7 +31,15 @@ _CLAIM = re.compile(
     r"[$£€]?(?P<number>-?\d[\d,]*(?:\.\d+)?)(?P<words>(?: ?[A-Za-z$%€'’-]{1,20}){0,6})[.!]?",
     re.IGNORECASE,
 )
-_OUTPUT = re.compile(r"(?:# ?)?(?:(?:output|result|prints)\b:? ?)?[$£€]?(-?\d[\d,]*(?:\.\d+)?)", re.IGNORECASE)
+_OUTPUT = re.compile(
+    r"(?:Out ?\[\d+\]: ?|# ?)?(?:[A-Za-z ]{1,30}[:=]? ?)?[$£€]?(-?\d[\d,]*(?:\.\d+)?)(?: [A-Za-z ]{1,30})?[.]?"
+)
+_PROMPT = re.compile(r"(?:>>>|\.\.\.|In ?\[\d+\]:) ")
+_PRINTED = re.compile(r"[^\d=]{0,40}?(?P<number>-?\d[\d,]*(?:\.\d+)?)(?P<words>[^\d=]{0,40})")
+_QUOTED = re.compile(
+    r"(?:[A-Za-z]{1,12},? )?`([^`]{1,200})` (?:gives|is|returns|evaluates to|equals|yields|prints|→|=) "
+    r"([$£€]?\d[\d,.]*[^\d]{0,30})"
+)
 _MAX_EXPRESSION = 300
 _MAX_BITS = 2_000
 _FUNCTIONS: dict[str, Callable[[Fraction], Fraction]] = {
@@ -99,8 +108,9 @@ def _uses_names(joined: str) -> bool:
 
 def _line(text: str, machine: _Machine, is_code: bool) -> str:
     """Return one line as a calculation. Raises _Unsupported if it calculates and cannot be read."""
-    prompt = text.startswith((">>> ", "... "))
-    code, comment = _apart(text[4:] if prompt else text)
+    prompt = _PROMPT.match(text)
+    quoted = _QUOTED.fullmatch(text)
+    code, comment = quoted.groups() if quoted else _apart(text[prompt.end() :] if prompt else text)
     output = _OUTPUT.fullmatch(text.strip())
     if output and machine.shown is not None:
         shown, machine.shown = machine.shown, None
@@ -115,11 +125,12 @@ def _line(text: str, machine: _Machine, is_code: bool) -> str:
     if assigned:
         return _assign(text, assigned, comment, machine, is_code)
     called = code.startswith("print(") and code.endswith(")")
-    if called or code.startswith("return ") or (prompt and code):
+    if called or quoted or code.startswith("return ") or (prompt and code):
         node = _printed(code) if called else _parsed(code.removeprefix("return "))
         if node is None:
             return text
-        line, value = _calculated(node, comment, machine)
+        line, value = _calculated(node, comment, machine, _PRINTED if called else _CLAIM)
+        machine.names["_"] = value
         if code.startswith("return "):
             machine.functions[machine.function] = value
         else:
@@ -131,16 +142,21 @@ def _line(text: str, machine: _Machine, is_code: bool) -> str:
 def _apart(text: str) -> tuple[str, str]:
     """Return code and comment of one line."""
     text = text.strip().strip("`").strip()
-    code, _, comment = text.partition("#") if not re.search(r"['\"][^'\"]*#", text) else (text, "", "")
+    sharp = next((mark.start() for mark in re.finditer("#", text) if not _in_quotes(text[: mark.start()])), len(text))
+    code, comment = text[:sharp], text[sharp + 1 :]
     ended = re.search(r";\s*//", code)
     if ended:
         code, comment = code[: ended.start()], code[ended.end() :]
     return code.strip().rstrip(";").strip(), comment.strip()
 
 
+def _in_quotes(before: str) -> bool:
+    return before.count('"') % 2 == 1 or before.count("'") % 2 == 1
+
+
 def _assign(text: str, assigned: re.Match[str], comment: str, machine: _Machine, is_code: bool) -> str:
     name, sign, right = assigned.groups()
-    parts = [part.strip() for part in re.split(r"(?<![=<>!])=(?!=)", right)]
+    parts = [part.strip() for part in re.split(r"(?<![=<>!])=(?![=>])|→|=>|->", right)]
     nodes = [_parsed(part, must=is_code and not re.search("[\"'\\[{]", part)) for part in parts]
     if any(node is None for node in nodes):
         return text
@@ -171,12 +187,14 @@ def _assign(text: str, assigned: re.Match[str], comment: str, machine: _Machine,
     return line
 
 
-def _calculated(node: ast.expr, comment: str, machine: _Machine) -> tuple[str, Fraction]:
+def _calculated(node: ast.expr, comment: str, machine: _Machine, claims: re.Pattern[str]) -> tuple[str, Fraction]:
     value = _value(node, machine)
-    return _with_claim(node, value, comment, machine), value
+    return _with_claim(node, value, comment, machine, claims), value
 
 
-def _with_claim(node: ast.expr, value: Fraction, comment: str, machine: _Machine) -> str:
+def _with_claim(
+    node: ast.expr, value: Fraction, comment: str, machine: _Machine, claims: re.Pattern[str] = _CLAIM
+) -> str:
     """Return the calculation with the result that the comment claims, else with its own."""
     inner, inner_value = node, value
     if isinstance(node, ast.Call):
@@ -185,7 +203,7 @@ def _with_claim(node: ast.expr, value: Fraction, comment: str, machine: _Machine
         else:
             inner, inner_value = node.args[0], _value(node.args[0], machine)
     source = _substituted(inner, machine)
-    claim = _CLAIM.fullmatch(comment)
+    claim = claims.fullmatch(comment)
     literals = [part.value for part in ast.walk(node) if isinstance(part, ast.Constant)]
     if claim and inner_value == value:
         number = Fraction(claim["number"].replace(",", ""))
@@ -251,7 +269,9 @@ def _value(node: ast.expr, machine: _Machine) -> Fraction:
         if len(node.args) == 1 and name in _FUNCTIONS:
             return _FUNCTIONS[name](_value(node.args[0], machine))
     if isinstance(node, ast.BinOp):
-        return _operated(node.op, _value(node.left, machine), _value(node.right, machine))
+        value = _operated(node.op, _value(node.left, machine), _value(node.right, machine))
+        small = max(value.numerator.bit_length(), value.denominator.bit_length()) <= _MAX_BITS
+        return value if small else _refuse()
     return _refuse()
 
 

@@ -14,6 +14,9 @@ from tracedistill.arithmetic.equations import EQUATION
 from tracedistill.arithmetic.expressions import Operand, Refused, Side, Value, evaluate, magnitude
 
 _MAX_KNOWN = 60
+_MAX_STEPS = 200
+_MAX_LOST = 30
+"""Calculations of a trace, and those without grounds among them, up to which parts are looked for."""
 
 
 def rewritten(calculation: Calculation, lost: Collection[int], known: Collection[Value]) -> frozenset[int]:
@@ -40,7 +43,7 @@ def put_together(
     `steps` are the calculations in order, with the ids of their ungrounded operands; `known` are the numbers of the
     question, and `shares` its percentages as fractions.
     """
-    if not any(lost for _, lost in steps):
+    if len(steps) > _MAX_STEPS or not 0 < sum(bool(lost) for _, lost in steps) <= _MAX_LOST:
         return frozenset()
     accepted: set[int] = set()
     for place, (calculation, lost) in enumerate(steps):
@@ -48,9 +51,14 @@ def put_together(
         if not lost or side is None or EQUATION in side.operators or not calculation.true or calculation.result is None:
             continue
         kept = [operand for operand in side.operands if id(operand) not in lost]
-        if lost <= accepted or len(kept) != 1 or len(side.operands) != 2:
+        if lost <= accepted:
             continue
         numbers = {*known[:_MAX_KNOWN], *_results(steps[:place])}
+        if _comes_to(calculation, kept, numbers) or _finishes(calculation, kept, known, steps[:place]):
+            accepted |= lost
+            continue
+        if len(kept) != 1 or len(side.operands) != 2:
+            continue
         if any(operand.percent for operand in side.operands if id(operand) in lost):
             goals = {_simple(Fraction(kept[0].value) * share) for share in shares}
             goals |= {_simple(kept[0].value - Fraction(kept[0].value) * share) for share in shares}
@@ -113,6 +121,37 @@ def _built(
             if magnitude(calculation.result) in goals:
                 return frozenset(used)
     return None
+
+
+def _comes_to(calculation: Calculation, kept: Sequence[Operand], numbers: Collection[Value]) -> bool:
+    """Return whether three numbers or more come to what two known ones do: 14 * (50 - 2) is 14 * 48."""
+    if len(calculation.sides[0].operands) < 3 or calculation.result is None:
+        return False
+    return any(
+        calculation.result in (operand.value * number, operand.value + number, operand.value - number)
+        or (operand.value and calculation.result * operand.value == number)
+        for operand in kept
+        for number in numbers
+    )
+
+
+def _finishes(
+    calculation: Calculation,
+    kept: Sequence[Operand],
+    known: Sequence[Value],
+    earlier: Sequence[tuple[Calculation, frozenset[int]]],
+) -> bool:
+    """Return whether a sum goes on from a number made round: 198 + 2 = 200, 200 + 55 is 198 + 57."""
+    if len(kept) != 1 or calculation.result is None or not {"+", "-"}.issuperset(calculation.operators):
+        return False
+    for before, lost in earlier:
+        if lost or not before.true or before.result != kept[0].value or not {"+", "-"}.issuperset(before.operators):
+            continue
+        for operand in before.operands:
+            differences = (calculation.result - operand.value, operand.value - calculation.result)
+            if operand.value in known and any(difference in known for difference in differences):
+                return True
+    return False
 
 
 def _left_over(

@@ -22,8 +22,9 @@ from tracedistill.arithmetic.checking import Checked, check
 from tracedistill.arithmetic.expressions import Value, magnitude, show
 from tracedistill.arithmetic.gold_path import Fault, GoldPath, departed_from, departure, gold_path, same_amount
 from tracedistill.arithmetic.grounding import Grounds, grounds, numbers_of, unknowns
-from tracedistill.arithmetic.listings import as_sums, is_frame
+from tracedistill.arithmetic.listings import is_frame
 from tracedistill.arithmetic.notation import in_points
+from tracedistill.arithmetic.tables import written_out
 from tracedistill.arithmetic.unread import find_unread
 from tracedistill.records import Step, StepOutcome, StepVerdict, Verdict
 
@@ -50,7 +51,7 @@ def judge(
     every = [one for step in checked for one in step]
     if all(one.sets_up for one in every):
         return not_judged(steps, _no_calculation(steps))
-    texts, unread_code = as_sums(in_points([step.text for step in steps]))
+    texts, unread_code = written_out(in_points([step.text for step in steps]))
     verdicts = tuple(
         _judge_step(index, step, ones, gold, find_unread(text) or unread_code.get(index, ()), need_grounds)
         for index, (step, ones, text) in enumerate(zip(steps, checked, texts, strict=True))
@@ -216,24 +217,31 @@ def _lost(
     given: Grounds,
     gold: GoldPath,
 ) -> tuple[StepVerdict, ...]:
-    """Call the first step that departs from the gold path incorrect if the trace never returns to it.
+    """Call a step that departs from the gold path incorrect if the trace never returns to it.
 
     It returns if a later step reaches or names a result of the gold path from the departure on.
     """
-    at = next((v.index for v in verdicts if v.outcome == "undecided" and fault_of(v)), None)
-    if at is None:
-        return verdicts
-    departed = (departed_from(one.calculation, gold) for one in checked[at] if not one.on_path)
-    place = next((found for found in departed if found is not None), 0)
-    ahead = gold.end.union(*(map(magnitude, one.values) for one in gold.calculations[place:]))
+    for verdict in verdicts:
+        if verdict.outcome != "undecided" or not fault_of(verdict):
+            continue
+        at = verdict.index
+        if not _returns(checked[at:], texts[at:], given, gold):
+            reason = f"{verdict.reason}, and no later step comes back to the gold path"
+            lost = replace(verdict, outcome="incorrect", reason=reason)
+            return (*verdicts[:at], lost, *verdicts[at + 1 :])
+    return verdicts
+
+
+def _returns(checked: Sequence[Sequence[Checked]], texts: Sequence[str], given: Grounds, gold: GoldPath) -> bool:
+    """Return whether steps, the first of which departs from the gold path, come back to it."""
+    departed = (departed_from(step.calculation, gold) for step in checked[0] if not step.on_path)
+    place = next((index for index in departed if index is not None), 0)
+    ahead = gold.end.union(*(map(magnitude, calculation.values) for calculation in gold.calculations[place:]))
     reached: set[Value] = set()
-    for ones, text in zip(checked[at:], texts[at:], strict=True):
-        reached.update(*(one.calculation.reached for one in ones))
+    for of_step, text in zip(checked, texts, strict=True):
+        reached.update(*(step.calculation.reached for step in of_step))
         reached |= numbers_of(text) - given.values
-    if any(same_amount(one, other) for one in reached for other in ahead):
-        return verdicts
-    reason = f"{verdicts[at].reason}, and no later step comes back to the gold path"
-    return (*verdicts[:at], replace(verdicts[at], outcome="incorrect", reason=reason), *verdicts[at + 1 :])
+    return any(same_amount(value, other) for value in reached for other in ahead)
 
 
 def spell(value: Value) -> str:
