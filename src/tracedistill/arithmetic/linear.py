@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from tracedistill.arithmetic.expressions import Operand, Value, magnitude, rounds_to, show
+from tracedistill.arithmetic.expressions import Operand, Value, magnitude, rounds_to, show, simple
 
 Form = dict[str, Fraction]
 """A linear expression: unknown -> coefficient; the empty name has the constant."""
@@ -71,7 +71,7 @@ class System:
     def value(self, form: Form) -> Value | None:
         """Return what an expression comes to; None if that is not determined."""
         reduced = self._reduced(form)
-        return None if any(name for name in reduced) else _simple(reduced.get("", Fraction(0)))
+        return None if any(name for name in reduced) else simple(reduced.get("", Fraction(0)))
 
     def follow(self, equation: Equation) -> Followed:
         """Return whether an equation follows; a new one is added."""
@@ -137,7 +137,3 @@ def _substituted(form: Form, name: str, pivot: Form) -> Form:
         return form
     rest = {other: share for other, share in form.items() if other != name}
     return combined(rest, pivot, form[name])
-
-
-def _simple(value: Fraction) -> Value:
-    return value.numerator if value.denominator == 1 else value

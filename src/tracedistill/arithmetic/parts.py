@@ -11,7 +11,7 @@ from fractions import Fraction
 
 from tracedistill.arithmetic.calculations import Calculation
 from tracedistill.arithmetic.equations import EQUATION
-from tracedistill.arithmetic.expressions import Operand, Refused, Side, Value, evaluate, magnitude
+from tracedistill.arithmetic.expressions import Operand, Refused, Side, Value, evaluate, magnitude, simple
 
 _MAX_KNOWN = 60
 _MAX_STEPS = 200
@@ -60,12 +60,12 @@ def put_together(
         if len(kept) != 1 or len(side.operands) != 2:
             continue
         if any(operand.percent for operand in side.operands if id(operand) in lost):
-            goals = {_simple(Fraction(kept[0].value) * share) for share in shares}
-            goals |= {_simple(kept[0].value - Fraction(kept[0].value) * share) for share in shares}
+            goals = {simple(Fraction(kept[0].value) * share) for share in shares}
+            goals |= {simple(kept[0].value - Fraction(kept[0].value) * share) for share in shares}
         else:
             goals = set(_goals(side, lost, numbers))
             if side.operators == ("/",) and side.operands[0] is kept[0]:
-                goals |= {_simple(Fraction(kept[0].value) * share) for share in shares}  # a tenth is ten percent
+                goals |= {simple(Fraction(kept[0].value) * share) for share in shares}  # a tenth is ten percent
         goals.discard(magnitude(calculation.result))
         built = _built(steps, place, goals)
         # `10% = 6, so 30% = 18` names the share itself
@@ -172,7 +172,3 @@ def _left_over(
         if taken == product and whole in numbers and 0 <= calculation.result < divisor.value:
             return True
     return False
-
-
-def _simple(value: Value) -> Value:
-    return value.numerator if isinstance(value, Fraction) and value.denominator == 1 else value
