@@ -175,14 +175,18 @@ def training_need(
     device: Device,
     heldout: RowLengths | None = None,
     shared: int = 1,
+    *,
+    imitated: bool = True,
 ) -> Need:
     """Estimate the need of one adapter on one device. `heldout`: the validation rows of `training.eval_steps`.
 
-    `shared`: processes that share one row (context parallelism); each then holds its part of it.
+    `shared`: processes that share one row (context parallelism); each then holds its part of it. `imitated`: by the
+    trainer that leaves out padding on a CPU.
     """
     steps = training.optimizer_steps(rows.rows)
     operations = training_flops(size, rows, training, device)
-    seconds = padding(rows, training, device) * operations / device.rate("train")
+    padded = device.kind == "gpu" or not imitated
+    seconds = (padding(rows, training) if padded else 1.0) * operations / device.rate("train")
     micro_batches = steps * training.gradient_accumulation
     if device.kind == "gpu":
         least = micro_batches * size.layers * LAUNCH["train"]
@@ -196,13 +200,12 @@ def training_need(
     return Need(seconds + START_SECONDS, training_memory(size, rows, training, student, device, shared))
 
 
-def padding(rows: RowLengths, training: TrainingConfig, device: Device) -> float:
-    """Return computed tokens per real token: on a GPU a micro-batch is as long as its longest row.
+def padding(rows: RowLengths, training: TrainingConfig) -> float:
+    """Return computed tokens per real token if rows are padded: a micro-batch is as long as its longest row.
 
-    From the expected longest of a micro-batch's draws, spread evenly around the rows' mean. On a CPU nearly all
-    families are trained without padding (training.unpadded).
+    From the expected longest of a micro-batch's draws, spread evenly around the rows' mean.
     """
-    if training.packing or device.kind == "cpu" or not rows.tokens:
+    if training.packing or not rows.tokens:
         return 1.0
     micro = -(-training.batch_size // training.gradient_accumulation)
     mean = rows.tokens / rows.rows
@@ -216,7 +219,8 @@ def heldout_seconds(size: ModelSize, heldout: RowLengths, training: TrainingConf
     scored = heldout.supervised / max(1, heldout.tokens) if device.kind == "cpu" and not full else 1.0
     per_token = 2.0 * size.linear + (0 if full else 2 * trained_weights(size, training))
     per_token += 4 * size.heads * size.head_dim * mean * size.layers + 2 * size.vocabulary * size.hidden * scored
-    seconds = padding(heldout, training, device) * heldout.tokens * per_token / device.rate("read")
+    padded = padding(heldout, training) if device.kind == "gpu" else 1.0
+    seconds = padded * heldout.tokens * per_token / device.rate("read")
     if device.kind == "gpu":
         batches = math.ceil(heldout.rows / -(-training.batch_size // training.gradient_accumulation))
         seconds = max(seconds, batches * size.layers * LAUNCH["train"] / 3)

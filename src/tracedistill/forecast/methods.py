@@ -61,7 +61,8 @@ def method_need(
     needs = [_drawing(size, drawn.completions, prompt, written, arm, training, student, device)]
     passed = _passed(arm, rows, training, drawn, prompt, written)
     whole = replace(training, epochs=1.0, max_steps=-1, batch_size=max(1, passed.rows // _steps(arm, rows, training)))
-    needs.append(training_need(size, passed, whole, student, device))
+    imitated = arm.method not in ("grpo", "on-policy", "dpo")  # as training.learning builds trainers
+    needs.append(training_need(size, passed, whole, student, device, imitated=imitated))
     scored = _scored(arm, passed)
     reader = teacher or size
     reading = scored * 2.0 * reader.linear / device.rate("read")
