@@ -16,7 +16,7 @@ from tracedistill import pipeline
 from tracedistill.engines import gpus
 from tracedistill.errors import InputError
 from tracedistill.pipeline import hardware, launch
-from tracedistill.pipeline.hardware import chosen
+from tracedistill.pipeline.hardware import config_for
 from tracedistill.recipes import TrainingConfig
 
 
@@ -38,12 +38,12 @@ def test_gpus_share_a_batch_evenly_or_stay_idle(
     found: int, batch_size: int, accumulation: int, wanted: tuple[str, int]
 ) -> None:
     training = TrainingConfig(batch_size=batch_size, gradient_accumulation=accumulation)
-    assert chosen(found, training) == wanted
+    assert config_for(found, training) == wanted
 
 
 @pytest.mark.parametrize(("found", "wanted"), [(0, ("cpu", 1)), (1, ("single_gpu", 1)), (5, ("ddp", 5))])
 def test_an_evaluation_takes_every_gpu(found: int, wanted: tuple[str, int]) -> None:
-    assert chosen(found, None) == wanted
+    assert config_for(found, None) == wanted
 
 
 def test_without_a_driver_torch_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,7 +68,7 @@ def test_a_study_is_asked_by_files_alone(study_file: StudyFile, tmp_path: Path) 
     assert {group: sum(one.lines.values()) for group, one in first.groups.items()} == {
         "teachers.planner": 30, "students.small": 30
     }  # fmt: skip
-    assert first.walk.waits == {"generate:planned": "teach:planner"}
+    assert first.open_work.waits == {"generate:planned": "teach:planner"}
     assert len(files) == len({line["custom_id"] for path in files for _, line in read_lines(path)}) // 10
     found = take_answers(loaded, answered(files, "big", "little"), quiet=True)
     assert (found.lines, found.duplicates, found.strangers, found.unreadable) == (60, 0, 0, 0)

@@ -77,7 +77,7 @@ def _print(received: Received, recipe: str) -> None:
         say(f"  {stranger.custom_id} in {stranger.file}")
     if received.made:
         say(f"made {', '.join(received.made)}")
-    print_rest(received.walk, recipe)
+    print_rest(received.open_work, recipe)
     lacking = sum(answers.lacking.total() for answers in received.groups.values())
     if lacking:
         say(f"{lacking} requests lack an answer; `tracedistill requests {recipe} --out DIR` writes them")

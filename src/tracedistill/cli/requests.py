@@ -11,7 +11,7 @@ from tracedistill.cli.arguments import Commands, add_quiet, add_recipe_command
 from tracedistill.output import say
 
 if TYPE_CHECKING:
-    from tracedistill.pipeline.offline import Requested, Walk
+    from tracedistill.pipeline.offline import OpenWork, Requested
 
 
 EXAMPLES = (
@@ -58,8 +58,8 @@ def _print(requested: Requested, out: Path, recipe: str) -> None:
             say(f"{head}; {sum(files.lines.values())} in {len(files.lines)} files{most}")
         else:
             say(f"{head}; none to write")
-    print_rest(requested.walk, recipe)
-    if not requested.groups and not requested.walk.waits:
+    print_rest(requested.open_work, recipe)
+    if not requested.groups and not requested.open_work.waits:
         say("no requests: everything that models answer is complete")
     if written:
         say(f"wrote {out}. Have each file answered, for example:")
@@ -70,14 +70,14 @@ def _print(requested: Requested, out: Path, recipe: str) -> None:
         say(f"then take the answers in: tracedistill answers {recipe} {out / 'answers'}")
 
 
-def print_rest(walk: Walk, recipe: str) -> None:
+def print_rest(open_work: OpenWork, recipe: str) -> None:
     """Print what else a study needs before its models can be called."""
-    for failure in walk.failed:
+    for failure in open_work.failed:
         say(failure)
-    for place in walk.here:
+    for place in open_work.here:
         say(f"{place} runs on this machine, so its requests are not written")
-    for first in dict.fromkeys(walk.waits.values()):
-        waiting = ", ".join(name for name, other in walk.waits.items() if other == first)
+    for first in dict.fromkeys(open_work.waits.values()):
+        waiting = ", ".join(name for name, other in open_work.waits.items() if other == first)
         kind = first.partition(":")[0]
         stage = {"parity": "evaluate", "preflight": "train", "generate": "", "teach": "", "validate": ""}.get(
             kind, kind

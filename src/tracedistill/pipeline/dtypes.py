@@ -32,7 +32,7 @@ def with_dtypes(study: Study, known: Mapping[str, Dtype]) -> Study:
     return replace(study, students=students)
 
 
-def kept(run: RunFolder) -> dict[str, Dtype]:
+def stored_dtypes(run: RunFolder) -> dict[str, Dtype]:
     """Return student -> dtype of a run folder, and `teacher:<name>` likewise. Empty for a new folder."""
     identity = run.path(IDENTITY)
     known = read_json(identity).get(DTYPES_KEY) if identity.exists() else None
@@ -40,15 +40,15 @@ def kept(run: RunFolder) -> dict[str, Dtype]:
     return {name: dtype for name, given in dtypes.items() for dtype in DTYPES if dtype == given}
 
 
-def students_here(study: Study) -> dict[str, Wanted]:
+def local_dtypes(study: Study) -> dict[str, Wanted]:
     """Return student -> dtype, or auto, of the students that run on this machine."""
     return {name: student.dtype for name, student in study.students.items() if student.loads_weights}
 
 
-def settle(wanted: Mapping[str, Wanted], run: RunFolder, screen: Screen) -> dict[str, Dtype]:
+def settle_dtypes(wanted: Mapping[str, Wanted], run: RunFolder, screen: Screen) -> dict[str, Dtype]:
     """Choose the dtypes that are still auto, print them, and record all in the run folder; return name -> dtype."""
     choice: DtypeChoice | None = None
-    settled_before = kept(run)
+    settled_before = stored_dtypes(run)
     for name, dtype in wanted.items():
         if dtype != "auto":
             settled_before[name] = dtype

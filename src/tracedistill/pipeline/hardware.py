@@ -82,11 +82,11 @@ def _hardware(
         settings = settings_of(config)
         return Hardware(wanted, config, max(1, settings["num_processes"] // settings["num_machines"]))
     gpus = visible_gpus()
-    name, processes = chosen(len(gpus), training)
+    name, processes = config_for(len(gpus), training)
     return Hardware(name, accelerate_config(name, recipe, stage), processes, _why(gpus, processes))
 
 
-def chosen(gpus: int, training: TrainingConfig | None) -> tuple[str, int]:
+def config_for(gpus: int, training: TrainingConfig | None) -> tuple[str, int]:
     """Return (name of the configuration, processes) for this many GPUs; in training they share each batch evenly."""
     if not gpus:
         return "cpu", 1

@@ -37,7 +37,7 @@ SHOWN = 3
 
 
 @dataclass(slots=True)
-class Walk:
+class OpenWork:
     """What is to be requested elsewhere now, and what is not."""
 
     waits: dict[str, str] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class Requested:
 
     groups: dict[str, RequestFiles]
     """Model, by its name in the recipe -> its requests."""
-    walk: Walk
+    open_work: OpenWork
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Received:
 
     groups: dict[str, AnswerCounts]
     """Model, by its name in the recipe -> its answers."""
-    walk: Walk
+    open_work: OpenWork
     lines: int
     unreadable: int
     """Lines that are not answers."""
@@ -85,14 +85,14 @@ def write_requests(loaded: LoadedStudy, out: Path, parts: int, *, quiet: bool = 
     """
     with _opened(loaded, quiet) as work:
         open_folder(out, work.study.study, parts)
-        walk = Walk()
+        open_work = OpenWork()
         with open_cache(work) as cache, RequestWriter(out, parts, cache) as writer:
             work.hand_over = writer.take
-            walk.failed = _make_free(work)
-            for node in _asking(work, walk):
+            open_work.failed = _make_free(work)
+            for node in _nodes_to_request(work, open_work):
                 _hand_over(work, node)
         close_folder(work, out, parts, writer.groups)
-    return Requested(writer.groups, walk)
+    return Requested(writer.groups, open_work)
 
 
 def take_answers(loaded: LoadedStudy, files: Sequence[Path], *, quiet: bool = False) -> Received:
@@ -103,17 +103,17 @@ def take_answers(loaded: LoadedStudy, files: Sequence[Path], *, quiet: bool = Fa
     """
     made: list[str] = []
     with _opened(loaded, quiet) as work, AnswerIndex(answer_files(files)) as index:
-        walk, handed_over = Walk(), set[str]()
+        open_work, handed_over = OpenWork(), set[str]()
         with (
             open_cache(work) as cache,
             AnswerReader(index, cache, work.study.study, work.run.folder, parts_of_run(work)) as taker,
         ):
             work.asks_again = False  # failed answers are requested again by the next `requests`, not here
             while True:
-                work.hand_over, walk = taker.take, Walk()
-                walk.failed = _make_free(work)
+                work.hand_over, open_work = taker.take, OpenWork()
+                open_work.failed = _make_free(work)
                 answered = []
-                for node in _asking(work, walk):
+                for node in _nodes_to_request(work, open_work):
                     if node.name not in handed_over:
                         handed_over.add(node.name)
                         answered += [node] if _hand_over(work, node) == 0 else []
@@ -134,7 +134,7 @@ def take_answers(loaded: LoadedStudy, files: Sequence[Path], *, quiet: bool = Fa
                 f"requests`; the first is {examples[0].custom_id} of {examples[0].file}"
             )
         return Received(
-            taker.groups, walk, index.lines, index.unreadable, index.duplicates(), strangers, examples, made
+            taker.groups, open_work, index.lines, index.unreadable, index.duplicates(), strangers, examples, made
         )
 
 
@@ -186,8 +186,8 @@ def _model_of(study: Study, node: Node) -> tuple[str, TeacherConfig | StudentCon
     return None
 
 
-def _asking(work: StudyRun, walk: Walk) -> Iterator[Node]:
-    """Yield the nodes that call a model elsewhere and can be made; record in `walk` why the others cannot."""
+def _nodes_to_request(work: StudyRun, open_work: OpenWork) -> Iterator[Node]:
+    """Yield the nodes that call a model elsewhere and can be made; record in `open_work` why the others cannot."""
     nodes = Graph(work).nodes()
     for node in nodes:
         model = _model_of(work.study, node)
@@ -195,11 +195,11 @@ def _asking(work: StudyRun, walk: Walk) -> Iterator[Node]:
             continue
         place, config = model
         if not runs_elsewhere(config):
-            walk.here += [place] if place not in walk.here else []
+            open_work.here += [place] if place not in open_work.here else []
             continue
         missing = work.run.incomplete(needed_by(nodes, [node]))
         if missing:
-            walk.waits[node.name] = missing[0].name
+            open_work.waits[node.name] = missing[0].name
             continue
         yield node
 

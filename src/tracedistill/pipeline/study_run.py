@@ -17,7 +17,7 @@ from tracedistill.engines.processor import Dtype
 from tracedistill.engines.vllm import VllmHost
 from tracedistill.files import ListId, Records, read_lines, to_json
 from tracedistill.interventions import NO_TRACE
-from tracedistill.pipeline.dtypes import kept, settle, students_here, with_dtypes
+from tracedistill.pipeline.dtypes import local_dtypes, settle_dtypes, stored_dtypes, with_dtypes
 from tracedistill.pipeline.graph import PARTS, RunFolder
 from tracedistill.pipeline.load import LoadedStudy
 from tracedistill.pipeline.revisions import pinned
@@ -45,7 +45,7 @@ class StudyRun:
         self.run = RunFolder(study.folder if study.compute == LOCAL else study.folder.resolve(), study.study)
         self.parts = self.run.path(PARTS)
         """Folder for parts of the node in progress."""
-        self._settle(kept(self.run))
+        self._settle(stored_dtypes(self.run))
         self.loaded: tuple[str, Any] | None = None
         """(model, engine) loaded in this process; see `engines.local_engine`."""
         self._known: tuple[tuple[int, int], Mapping[str, Problem]] | None = None
@@ -67,19 +67,19 @@ class StudyRun:
 
     def settle(self) -> None:
         """Fix the students' dtypes that are still `auto`, and store them in the run folder."""
-        self._settle(settle(students_here(self.declared), self.run, self.screen))
+        self._settle(settle_dtypes(local_dtypes(self.declared), self.run, self.screen))
 
     def suppose(self, dtype: Dtype | None = None) -> None:
         """Assume this dtype (None: the fastest here) for students that are still `auto`, without storing it."""
-        known = kept(self.run)
-        undecided = [name for name, own in students_here(self.declared).items() if own == "auto" and name not in known]
+        known = stored_dtypes(self.run)
+        undecided = [name for name, own in local_dtypes(self.declared).items() if own == "auto" and name not in known]
         if undecided:
             self._settle(known | dict.fromkeys(undecided, dtype or choose().dtype))
 
     def teacher_dtype(self, teacher: str) -> str:
         """Return the dtype of a local teacher, as stored in the run folder."""
         name = f"teacher:{teacher}"
-        return settle({name: "auto"}, self.run, self.screen)[name]
+        return settle_dtypes({name: "auto"}, self.run, self.screen)[name]
 
     @functools.cached_property
     def task(self) -> Task:

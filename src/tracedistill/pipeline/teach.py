@@ -51,7 +51,7 @@ class Teachers:
 
         def add(teacher: str, below: tuple[str, ...] = ()) -> None:
             if teacher in below:
-                raise InputError(f"teachers: {' -> '.join((*below, teacher))} work on each other's traces in a circle")
+                raise InputError(f"teachers form a cycle through 'source': {' -> '.join((*below, teacher))}")
             source = self.source_of(teacher)
             if source is not None:
                 add(source, (*below, teacher))

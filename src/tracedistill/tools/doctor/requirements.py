@@ -14,7 +14,7 @@ from tracedistill.engines.weights import PACKAGED, PREFIX
 from tracedistill.errors import InputError
 from tracedistill.forecast.estimates import LAUNCH_SECONDS, Device, training_memory
 from tracedistill.forecast.records import StudyForecast, TuningEstimate
-from tracedistill.pipeline.hardware import AUTO, chosen
+from tracedistill.pipeline.hardware import AUTO, config_for
 from tracedistill.recipes import SCRIPTED, StudentConfig, Study
 from tracedistill.recipes.safe_yaml import parse
 from tracedistill.tools.doctor.findings import CheckResult, State, gigabytes
@@ -264,7 +264,7 @@ def _hardware(study: Study, recipe: Path, machine: Machine) -> Iterator[CheckRes
             continue
         if name == AUTO:
             training = study.training if stage == "training" else None
-            config, count = chosen(len(machine.gpus), training)
+            config, count = config_for(len(machine.gpus), training)
             if count > 1 or training is not None:  # otherwise attempts are made in the run's own process
                 launched = f"{count} process{'es' if count > 1 else ''} on this machine"
                 yield CheckResult(stage, "ok", f"auto: {config}, {launched}")
