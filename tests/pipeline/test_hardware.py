@@ -88,7 +88,7 @@ def test_what_is_launched_is_what_is_here(
         commands.append(command)
         return subprocess.CompletedProcess(command, 1)
 
-    monkeypatch.setattr(launch.subprocess, "run", run)
+    monkeypatch.setattr(launch, "_watched", lambda command, *_: run(command).returncode)
     monkeypatch.setattr(hardware, "visible_gpus", lambda: found)
     with pytest.raises(InputError, match="did not finish"):
         pipeline.run(study(training={"lora_r": 4, "max_steps": 2, "batch_size": 4}), "train")
