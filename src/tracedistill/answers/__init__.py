@@ -1,6 +1,7 @@
 """The answer out of a text, and whether two answers are the same; every call is bounded in time and memory.
 
 policy      what counts as the same answer; what was read
+region      the part of an output that holds the answer
 judging     read_answer, read_derived, judge: the public readers
 equality    equal: text, numbers, then formulas
 formulas    formulas: as written, by structure, by the symbolic worker, token by token
@@ -14,6 +15,7 @@ hedges      what is named without being stated: denials, choices, ranges, bounds
 statements  sentences from the end backwards; what marks a final one
 mentions    which number of a statement is meant
 asked       what the question asks for
+canonical   dates and rates in one spelling; label_lists: `II and III`, `A and C`
 refuted     what a text names only to refute it, or as what others think
 behind      the unit behind a number, beside another unit
 quantities  numbers with units in running text; words: numbers in words; units: conversions; measures: contradictions

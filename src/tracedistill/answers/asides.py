@@ -189,6 +189,37 @@ def of_other_case(text: str, start: int, end: int) -> bool:
     return _OTHER_CASE.match(text, start, end) is not None or _ONLY_THEN.search(text, start, end) is not None
 
 
+_REFUSES = re.compile(
+    r"\b(?:can(?:no|['’])t|can not|could(?:n['’]t| not)|won['’]t|will not|unable to|not able to|not allowed to"
+    r"|do(?:es)?n['’]t|do not)\s(?:\w{1,12} )?"
+    r"(?:help|answer|solve|say|determine|tell|provide|assist|know|calculate|identify|comply|be (?:determined"
+    r"|answered|known"
+    r"|said|calculated|computed|solved))\b"
+    r"|(?:\bnot|n['’]t|\bin)[\s-]?(?:enough|sufficient) (?:information|data|detail)",
+    re.IGNORECASE,
+)
+_GOES_ON = re.compile(
+    r",? but\b|\bhowever\b|\byet\b|\\boxed|\banswer\b.{0,12}(?:is|:)|####|\b(?:so|therefore|thus|hence)\b",
+    re.IGNORECASE,
+)
+_SORRY = re.compile(
+    r"\W{0,4}(?:(?:i am |i['’]m )?(?:very |so )?sorry|unfortunately|hello|hi)\b[^.!?]{0,30}[.!?]", re.IGNORECASE
+)
+_REFUSAL_HINTS = ("n't", "n’t", "not ", "unable", "insufficient")
+
+
+def refuses(text: str) -> bool:
+    """Return whether a text opens with a refusal to answer and states nothing as its answer after it."""
+    head = text[:240].lower()
+    if not any(hint in head for hint in _REFUSAL_HINTS):
+        return False
+    first = _SENTENCE.search(text)
+    if first is not None and _SORRY.match(text, 0, first.start() + 1):
+        first = _SENTENCE.search(text, first.end())
+    match = _REFUSES.search(text, 0, min(first.start() + 1 if first else len(text), 240))
+    return match is not None and _GOES_ON.search(text, match.end()) is None
+
+
 def under_aside(text: str, start: int) -> str:
     """Return the aside that an earlier sentence of the same paragraph opens (`Let's verify. 60 + 100 = 160.`).
 

@@ -57,7 +57,7 @@ class Expression:
     """First character of the statement that holds it; the body ends there."""
 
 
-def read_expression(text: str) -> Expression | None:
+def read_expression(text: str, question: str = "") -> Expression | None:
     """Return the formula that the final statement of a text gives, or None if it gives none (perhaps a bare number)."""
     clean = plain(text)
     boxes = _boxes(clean)
@@ -76,7 +76,7 @@ def read_expression(text: str) -> Expression | None:
             return expression
     if boxes:
         return _boxed(clean, boxes)
-    return _last_formula(clean) or _bare(clean)
+    return _last_formula(clean, question) or _bare(clean)
 
 
 def last_box(text: str) -> Expression | None:
@@ -200,13 +200,15 @@ def _formula_group(clean: str, formulas: list[tuple[int, int, str]], statement: 
     return Expression(text, reason, (group[0][0], group[-1][1]), statement.start)
 
 
-def _last_formula(clean: str) -> Expression | None:
+def _last_formula(clean: str, question: str = "") -> Expression | None:
     """Return the last formulas of the last statement that has any, unless plain numbers follow it."""
     seen = 0
     for count, statement in enumerate(backwards(clean, len(clean))):
         if seen >= _LOOK_BACK or count > 4 * _LOOK_BACK:
             break
         if aside(clean, statement.start, statement.end) or denied(clean, statement.start, statement.end):
+            continue
+        if question and "emainder" not in question and _OF_REMAINDER.match(clean, statement.start):
             continue
         seen += 1
         # a formula may run on past the sentence that it begins in
@@ -220,6 +222,8 @@ def _last_formula(clean: str) -> Expression | None:
                 return None
         while len(formulas) > 2 and _RANGED.fullmatch(clean[formulas[-2][1] : formulas[-1][0]]):
             del formulas[-2:]  # `odds of $5$ to $1$`
+        if len(formulas) > 1 and question:
+            formulas = _asked_for(clean, statement.start, formulas, question)
         if formulas:
             group = [formulas[-1]]
             for formula in reversed(formulas[:-1]):
@@ -230,6 +234,31 @@ def _last_formula(clean: str) -> Expression | None:
                 return None
             return _formula_group(clean, group, statement, "last formula")
     return None
+
+
+def _asked_for(
+    clean: str, start: int, formulas: list[tuple[int, int, str]], question: str
+) -> list[tuple[int, int, str]]:
+    """Return the formulas up to the one that the question's noun leads to: `The quotient is $x$ with remainder $0$`."""
+    asked = _ASKED_NOUN.search(question)
+    starts = [start, *(end for _, end, _ in formulas)]
+    leads = [clean[left:right] for left, (right, _, _) in zip(starts, formulas, strict=False)]
+    if asked is None or not _BESIDE.search(leads[-1]) or asked[1].lower() in leads[-1].lower():
+        return formulas
+    for place in range(len(formulas) - 2, -1, -1):
+        if asked[1].lower() in leads[place].lower() and _COPULA.search(leads[place]):
+            return formulas[: place + 1]
+    return formulas
+
+
+_ASKED_NOUN = re.compile(
+    r"\b(?:what (?:is|are|was)|find|determine|compute|calculate|give)\s+the\s+(?:\w+ ){0,2}?"
+    r"(quotient|remainder|\w{4,16})\b",
+    re.IGNORECASE,
+)
+_BESIDE = re.compile(r"\b(?:with|remainder|while|whereas|and (?:the|that|its|a))\b", re.IGNORECASE)
+_COPULA = re.compile(r"(?:\b(?:is|are|be|equals)|[:=])[\s*$]{0,4}\Z", re.IGNORECASE)
+_OF_REMAINDER = re.compile(r"[\s*_-]{0,8}(?:the )?remainder\b", re.IGNORECASE)
 
 
 def _bare(clean: str) -> Expression | None:

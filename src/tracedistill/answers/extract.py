@@ -37,6 +37,11 @@ _RESTATED = re.compile(
     re.IGNORECASE,
 )
 """Phrases that restate an amount in another unit or other words."""
+_UNFINISHED = re.compile(
+    r"(?:\b(?:the|an?|of|is|are|was|and|or|to|for|in|on|by|with|that|which|each|gives|per|from|because|if|then|number"
+    r"|amount|total)|[-+×*/=,(])\s{0,3}\Z",
+    re.IGNORECASE,
+)
 _SUM = r"(?:\d{0,6}[a-z]\s?[-+]\s?\d+|\d+\s?[-+]\s?\d{0,6}[a-z](?![A-Za-z])|[)]\s?[-+]\s?\d+)"
 _FORMULA = re.compile(rf"(?<![A-Za-z\\]){_SUM}[^=<>\d]{{0,40}}\Z|(?<![A-Za-z\\])\d+[a-z](?![A-Za-z])[^=<>\d]{{0,40}}\Z")
 _FORMULA_LAST = re.compile(
@@ -90,6 +95,7 @@ class NumberReader:
         """The text with the braces that `flat` blanks: only there do those of a box match."""
         self.clean = flat(self.whole)
         self.binds = may_bind(self.clean[-TAIL:])
+        self.unfinished = _UNFINISHED.search(self.clean[-40:].rstrip()) is not None
 
     def answer(self) -> StatedNumber | SeveralValues | None:
         """Return the number of the final statement, Several if it names a choice or range, None without any."""
@@ -155,6 +161,8 @@ class NumberReader:
             patience -= not beside
             if patience <= 0:
                 break
+        if held is not None and held[1] == LEFT_OVER and self.unfinished:
+            return None  # the text breaks off before it states anything
         return None if held is None else self._found(*held)
 
     def _bolder(self, last: Statement, chosen: Mention) -> StatedNumber | None:
@@ -249,6 +257,8 @@ class NumberReader:
         return named, begin, end
 
     def _accepts(self, statement: Statement, chosen: Mention) -> bool:
+        if self.unfinished and not (statement.mark or chosen.result):
+            return False
         if chosen.foreign or chosen.weight + (1.5 if statement.mark else 0) < 0:
             return False
         if concluding(self.clean, statement.start, statement.end):

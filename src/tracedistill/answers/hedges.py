@@ -69,7 +69,8 @@ _REFUSED = re.compile(
     r"|it\b"
     r"|equal|[.;,!]|\Z)|(?:is|are|was|were|would be|seems)\s{1,12}"
     r"(?:wrong|incorrect|false|impossible|too (?:high|low|big|small|large|much|many|few))"
-    r"|不是|不对|错误|ではありません|ではない|이 아니|가 아니)",
+    r"|不是|不对|错误|[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]{0,3}?(?:ではありません|ではない|じゃない|이 아니"
+    r"|가 아니))",
     re.IGNORECASE,
 )
 _REFUTED = re.compile(

@@ -6,32 +6,29 @@ import re
 from dataclasses import replace
 from functools import lru_cache
 
-from tracedistill.answers.asides import aside, of_other_case
+from tracedistill.answers.asides import aside, of_other_case, refuses
 from tracedistill.answers.asked import asked_quantity
 from tracedistill.answers.behind import same_amount
 from tracedistill.answers.choice_labels import label_of
 from tracedistill.answers.choices import named_anywhere, read_choice
-from tracedistill.answers.cleaning import plain
 from tracedistill.answers.endings import ending, unreferenced
 from tracedistill.answers.equality import decide, read_quantity
 from tracedistill.answers.expressions import Expression, last_box, read_expression
 from tracedistill.answers.extract import LEFT_OVER, NumberReader, SeveralValues, StatedNumber
 from tracedistill.answers.formulas import is_words
+from tracedistill.answers.label_lists import label_list, stated_labels
 from tracedistill.answers.latex import spelled
-from tracedistill.answers.marks import RUN_ON, denied, last_mark
+from tracedistill.answers.marks import denied, last_mark
 from tracedistill.answers.policy import AnswerPolicy, Extracted
 from tracedistill.answers.quantities import Quantity
 from tracedistill.answers.refuted import stated_only
+from tracedistill.answers.region import READ_CHARS, is_open, region
 from tracedistill.answers.statements import backwards
 from tracedistill.answers.stating import polar_head, states
 from tracedistill.answers.symbolic import SymbolicBudget
 from tracedistill.answers.units import convert, other_symbols
 from tracedistill.answers.wording import same_words
 from tracedistill.records import AnswerVerdicts, Verdict
-
-READ_CHARS = 60_000
-"""Characters at the end of an output that are read. Ordinary outputs are shorter; the reason of a reading from a longer
-text says so."""
 
 DEFAULT = AnswerPolicy()
 _MISSING = Verdict("missing", reason="no closed set of answers")
@@ -63,6 +60,10 @@ def judge(
     `policy.seconds`. Never raises for any text or gold.
     """
     budget = SymbolicBudget(policy.seconds)
+    listed = label_list(gold) if policy.kind == "math" else None
+    if listed is not None:
+        answer = _labels_verdict(listed, text)
+        return AnswerVerdicts(answer, answer, _MISSING)
     if policy.kind == "math" and is_words(gold):
         policy = replace(policy, kind="text")
     reading = _AnswerReader(text, question, policy, closed)
@@ -82,12 +83,22 @@ def judge(
     return AnswerVerdicts(answer, derived, _candidate(gold, text, policy, closed) if closed else _MISSING)
 
 
+def _labels_verdict(gold: frozenset[str], text: str) -> Verdict:
+    """Judge an answer that lists statements by their labels."""
+    start, end, _ = region(text)
+    stated = stated_labels(stated_only(text[start:end]))
+    if stated is None:
+        return Verdict("missing", reason="no statement lists labels")
+    same = stated[0] == gold
+    return Verdict("correct" if same else "incorrect", extracted=stated[1][:_SHOWN], reason="lists of labels compared")
+
+
 class _AnswerReader:
     """One text being read; keeps the number found so that it is not parsed a second time."""
 
     def __init__(self, text: str, question: str, policy: AnswerPolicy, closed: tuple[str, ...]) -> None:
         self.text, self.question, self.policy, self.closed = text, question, policy, closed
-        self.start, self.end, self.note = _region(text)
+        self.start, self.end, self.note = region(text)
         self.tagged = self.start > 0 and not self.note
         self.end = self.start + ending(text[self.start : self.end])
         self.part = stated_only(unreferenced(text[self.start : self.end]))
@@ -98,18 +109,20 @@ class _AnswerReader:
         self.reached_number: Quantity | None = None
 
     def answer(self) -> Extracted:
-        if _is_open(self.part) and last_mark(self.part, 0, len(self.part)) is None and "\\boxed" not in self.part:
+        if is_open(self.part) and last_mark(self.part, 0, len(self.part)) is None and "\\boxed" not in self.part:
             return Extracted(None, None, "the thinking is not finished, and states no answer")
         if not self.part.strip():
             return Extracted(None, None, "the answer is empty" if self.text.strip() else "the text is empty")
         kind = self.policy.kind
+        if kind in ("number", "choice") and refuses(self.part):
+            return Extracted(None, None, "the text refuses to answer")
         if kind == "number":
             return self._number()
         if kind == "choice":
             return self._moved(read_choice(self.part, self.closed))
         if kind == "text":
             return self._words()
-        self.expression = read_expression(self.part)
+        self.expression = read_expression(self.part, self.question)
         if self.expression is None:
             stated = self._number()
             return stated if stated.text is not None else self._words()
@@ -241,55 +254,6 @@ _CONCLUSIVE = ("box", "stated as the answer", "last formula")
 _TAGS = re.compile(r"</?(?:think|answer)>", re.IGNORECASE)
 
 
-def _is_open(text: str) -> bool:
-    """Return whether thinking begins in a text and does not end."""
-    return "<think" in text and text.rfind("<think>") > text.rfind("</think>") and "<answer>" not in text
-
-
-def _region(text: str) -> tuple[int, int, str]:
-    """Return start and end of the part with the answer, and a note for the reason if the text was too long."""
-    floor = max(0, len(text) - READ_CHARS)
-    note = f" (in the last {READ_CHARS} characters)" if floor else ""
-    if "<" in text:
-        low = text[floor:].lower()
-        box = low.rfind("<|begin_of_box|>")
-        if box >= 0:
-            end = low.find("<|end_of_box|>", box)
-            return floor + box + 16, len(text) if end < 0 else floor + end, ""
-        tag = low.rfind("<answer>")
-        if tag >= 0:
-            end = low.find("</answer>", tag)
-            return floor + tag + 8, len(text) if end < 0 else floor + end, ""
-        think = low.rfind("</think>")
-        if think >= 0 and low[think + 8 :].strip():
-            return floor + think + 8, len(text), ""
-        stop = _CHAT.search(text, floor)
-        if stop is not None and text[floor : stop.start()].strip():
-            return floor, _run_on(text[: stop.start()], floor), note
-    return floor, _run_on(text, floor), note
-
-
-_CHAT = re.compile(
-    r"<\|(?:im_end|im_start|eot_id|endoftext|end|end_of_text|user|assistant|eom_id)\|>|</s>"
-    r"|<end_of_turn>"
-)
-"""Special tokens of chat templates after which another turn begins."""
-
-
-_ASKS = re.compile(r"\s{0,9}(?:[#*]{1,6}\s?)?(?:question|problem|q)\b", re.IGNORECASE)
-
-
-def _run_on(text: str, floor: int) -> int:
-    """Return where a base model continues with a problem of its own after its answer; else the end of the text."""
-    if _ASKS.match(text, floor):
-        return len(text)
-    for match in RUN_ON.finditer(text, floor):
-        head = max(floor, match.start() - 400)
-        if "\\boxed" in text[head : match.start()] or last_mark(plain(text[head : match.start()]), 0, 400) is not None:
-            return match.start()
-    return len(text)
-
-
 @lru_cache(maxsize=8192)
 def _gold_number(gold: str, policy: AnswerPolicy) -> Quantity | None:
     return read_quantity(gold.rpartition("####")[2] if "####" in gold else gold, policy) if len(gold) < 400 else None
@@ -319,8 +283,9 @@ def _verdict(
         same = prediction.value == label
         return Verdict("correct" if same else "incorrect", extracted=str(prediction.value), reason=prediction.reason)
     if policy.kind == "text":
-        rule = _words_rule(gold, prediction, question, closed, opening)
-        if not rule and bold and not prediction.reason.startswith(STATED_WORDS):
+        refused = refuses(opening or prediction.text) and not refuses(gold) and not same_words(gold, prediction.text)
+        rule = "" if refused else _words_rule(gold, prediction, question, closed, opening)
+        if not rule and not refused and bold and not prediction.reason.startswith(STATED_WORDS):
             rule = states(gold, bold, question)
         reason = f"{prediction.reason}: {rule or 'other words'}"
         return Verdict("correct" if rule else "incorrect", extracted=shown, reason=reason)
@@ -358,11 +323,14 @@ def _words_rule(gold: str, prediction: Extracted, question: str, closed: tuple[s
     marked = prediction.reason.startswith(STATED_WORDS)
     gold = spelled(gold) if "\\" in gold else gold
     words = spelled(prediction.text) if "\\" in prediction.text else prediction.text
+    first = polar_head(opening)
+    polar = gold.casefold() in {"yes", "no", "true", "false"}
+    if first and polar and not marked and not polar_head(words):
+        return "stated first" if first == gold.casefold() else ""
     rule = states(gold, words, question, marked)
     if rule or marked or not opening or opening == prediction.text:
         return rule
-    first = polar_head(opening)
-    if first and gold.casefold() in {"yes", "no", "true", "false"}:
+    if first and polar:
         return "stated first" if first == gold.casefold() else ""
     head = _LABEL_LINE.match(opening)
     if head and same_words(gold, opening[head.end() :]):

@@ -45,7 +45,7 @@ _REVERSED = re.compile(r"\s{0,12}=\s{0,12}[a-zA-Z]\s{0,12}(?:[.,$*)]|\Z)")
 _OPERATORS = tuple("+-*/×÷")
 _EQUALS = ("=", "≈")
 _VARIABLE = re.compile(r"[a-df-gn-rt-z](?![a-z])")
-_LIST = re.compile(r"\s{0,12}[*\-(]{0,12}\s{0,12}\d{1,24}[.):]\s(?=\s{0,12}[^\s(])")
+_LIST = re.compile(r"\s{0,12}[*\-(]{0,12}\s{0,12}\d{1,3}[.):]\s(?=\s{0,12}[^\s(])")
 _OPERAND = re.compile(
     r"[\s)}\]*]{0,12}[a-zA-Z/ %]{0,28}[\s)}\]]{0,12}(?:[+×÷^=]|(?<!\*)\*(?!\*)|/\s?[$\d(]|(?<![a-zA-Z])x\s|-\s?[$\d(])"
 )

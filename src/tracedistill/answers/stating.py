@@ -11,6 +11,7 @@ import re
 from functools import lru_cache
 
 from tracedistill.answers.asked import stems
+from tracedistill.answers.canonical import canonical, dates, is_date
 from tracedistill.answers.cleaning import plain
 from tracedistill.answers.hedges import unsure
 from tracedistill.answers.refuted import REFUTED
@@ -60,7 +61,8 @@ _TIMES = word_set("after before since until")
 _END = re.compile(r"[\s*_\"'`).!。]{0,9}")
 """`After two days the jury found him not guilty.` ends in its main clause."""
 _DENIED = re.compile(
-    r"(?:\b(?:not|never|neither|nor|hardly|scarcely|by no means|far from|(?:could|might|may) be|cannot|rather than"
+    r"(?:\b(?:not|never|no longer|neither|nor|hardly|scarcely|by no means|far from|(?:could|might|may) be"
+    r"|cannot|rather than"
     r"|instead of|anything but|other than|than|without|except|nicht"
     r"|kein|keine|не|pas|non|não)"
     r"|n['’]t|不是|不|ではなく)(?:\s{1,12}(?:be|been|the|a|an|in|at|to|really|actually|exactly|necessarily|called|about|as|of"
@@ -79,6 +81,7 @@ _REFUSED = re.compile(
     r"[\s*_\"'`).,]{0,6}(?:(?:is|are|was|were|would be|can|could|does|did)\s{0,12}(?:not\b|n['’]t|never|no longer)"
     r"|(?:is"
     r"|are|was|were)n['’]t|cannot|can['’]t"
+    r"|,?\s(?:but|and)\s(?:(?:he|she|it|they|is|are|has|have)\s){0,2}(?:now|then|later|since)\b"
     r"|(?:is|was|are|would be)\s{1,12}(?:wrong|incorrect|false|out)|不是|错|\?\s{0,3}(?:no|nope|not)\b|"
     + REFUTED
     + r")",
@@ -163,12 +166,15 @@ def states(gold: str, statement: str, question: str = "", marked: bool = False) 
         text = _UNDERLINED.sub(r"\1", text)
     if not text.isascii():
         text = _PICTURE.sub(" ", text).strip()
-    if _SPAN.search(gold):  # 15 to 20 years are 15-20 years
+    gold, text = canonical(gold), canonical(text)
+    if same_words(gold, text):
+        return "same words"
+    if _SPAN.search(gold) and not is_date(gold):  # 15 to 20 years are 15-20 years
         gold, text = (_SPAN.sub(" to ", _FROM.sub(r"\1 to ", one)) for one in (gold, text))
     if len(text) <= MAX:
         kept = [part for part in _TAKEN_BACK.split(text)[1:] if part.strip(" .!\"'*")]
         text = kept[-1].strip() if kept else text  # `80, no wait, 75` states 75
-    if len(text) > MAX or not plain_words(gold):
+    if len(text) > MAX or not plain_words(gold) or (text.endswith("?") and "?" not in gold and not marked):
         return ""
     wanted = plain_words(gold)
     if wanted in _POLAR:
@@ -176,12 +182,51 @@ def states(gold: str, statement: str, question: str = "", marked: bool = False) 
         if head and not _POLAR_BOTH.search(text[:60]):
             return "stated first" if head[1].casefold() == wanted else ""
     bold = {plain_words(next(filter(None, match.groups()))) for match in _BOLD.finditer(text)}
-    spans = _places(gold, text)
+    if _bold_rival(gold, text, question):
+        return ""
+    spans = [span for span in _places(gold, text) if not _inserted(gold, text, *span, question)]
     for begin, end in reversed(spans):
         rule = _stated_at(text, begin, end, wanted in bold and len(bold) == 1, marked, question)
         if rule:
             return rule
     return ""
+
+
+def _bold_rival(gold: str, text: str, question: str) -> bool:
+    """Return whether the only words in bold are another name or number than the gold, and none of the question's."""
+    marked = re.findall(r"\*\*([^*\n]{1,200})\*\*:?", text)
+    if len(marked) != 1 or f"**{marked[0]}**:" in text or ":" in marked[0]:
+        return False
+    words = plain_words(marked[0])
+    if plain_words(gold) in words or words in plain_words(gold) or not stems(marked[0]) - stems(question):
+        return False
+    numbers = [any(map(str.isdigit, side)) for side in (gold, marked[0])]
+    return numbers[0] == numbers[1] and (numbers[0] or (gold[:1].isupper() and marked[0][:1].isupper()))
+
+
+def _inserted(gold: str, text: str, begin: int, end: int, question: str) -> bool:
+    """Return whether a gold is in a clause about another name or date: `Ada Lovelace, who worked with Babbage`."""
+    clause = _INSERTION.search(text[max(0, begin - 160) : begin])
+    if clause is None:
+        return False
+    if is_date(gold):
+        return bool(dates(text[:begin] + text[end:]) - {gold})
+    ahead = text[: max(0, begin - 160) + clause.start()]
+    asked = question.casefold()
+    names = [name.group().strip("*_") for name in _NAME.finditer(ahead)]
+    names = [name for name in names if name.casefold() not in asked]
+    return gold[:1].isupper() and bool(names)
+
+
+_INSERTION = re.compile(
+    r"(?:,|\s?\()\s?(?:who|whom|whose|which|where|an?|the|his|her|their|its|son|daughter|near|not far|born|made"
+    r"|built|led"
+    r"|known|written|\w{3,14}(?:ed|ing|en))\b[^,;()]{0,120}\Z",
+    re.IGNORECASE,
+)
+_NAME = re.compile(
+    r"(?<=[a-z,;] )[*_]{0,2}([A-Z][\w'’-]{1,24}(?: [A-Z][\w'’-]{1,24})*)|([A-Z][\w'’-]{1,24} [A-Z][\w'’-]{1,24})"
+)
 
 
 def polar_head(text: str) -> str:

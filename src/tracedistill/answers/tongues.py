@@ -21,6 +21,9 @@ _OTHERS = word_set(
     "le les des est sont une et pour dans coûte coûtent au réponse donc il elle chaque reste "
     "gli della è sono costa costano risposta ogni quindi ha "
     # Dutch, Polish, Turkish, Indonesian
+    "la lo il los mide mesure misura mede pesa pèse wiegt metros mètres metri metra metry litros litri heures horas "
+    "stunden "
+    "minuten minutos tiene hay longueur länge misst ma "
     "het een kost antwoord dus jest są kosztuje odpowiedź każdy toplam cevap harga adalah jadi"
 )
 _CYRILLIC = re.compile(r"[а-яё]{2}", re.IGNORECASE)
@@ -32,7 +35,11 @@ def has_decimal_comma(text: str) -> bool:
     words = _WORD.findall(text[-2000:].lower())
     others = sum(word in _OTHERS for word in words)
     english = sum(word in _ENGLISH for word in words)
-    return (others > 1 and others > 2 * english) or (not english and _CYRILLIC.search(text[-2000:]) is not None)
+    return (
+        (others > 1 and others > 2 * english)
+        or (others > 0 and not english)
+        or (not english and _CYRILLIC.search(text[-2000:]) is not None)
+    )
 
 
 def in_points(text: str, quantity: Quantity, comma: bool) -> Quantity:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import takewhile
 
+from tracedistill import answers
 from tracedistill.chat.formats import parse_completion
 from tracedistill.records import AnswerVerdicts, Problem, Step, Trace, Verdict
 from tracedistill.tasks._base import Policy, Source
@@ -28,6 +29,7 @@ from tracedistill.tasks.babi.stories import COUNTS, OBJECTS, PEOPLE, PLACES, gen
 DEFAULT_SIZES = {"train": 400, "validation": 100, "test": 200}
 """Problems that the generator makes if the recipe names no number."""
 
+_TEXT = answers.AnswerPolicy(kind="text")
 _ARTICLES = re.compile(r"\b(?:the|a|an)\b")
 _NOT_WORD = re.compile(r"[^\w\s,|-]")
 _COMMA = re.compile(r"\s*,\s*")
@@ -164,7 +166,7 @@ class Babi(RetrievalTask):
             return Verdict("correct", extracted=last)
         wrong = f"is not {' and '.join(sorted(gold))}"
         if not closed:
-            return Verdict("incorrect", extracted=last, reason=wrong)
+            return self._open(problem, statement, last, wrong)
         reading = _read(last, closed, problem.question)
         if marked and not (reading.named or reading.denied):
             reading = _read(sentences[0], closed, problem.question)
@@ -178,6 +180,16 @@ class Babi(RetrievalTask):
         if marked and not _REFUSAL.search(statement) and len(_normal(sentences[0]).split()) <= SHORT:
             return Verdict("incorrect", extracted=sentences[0], reason="the marked answer is not a possible one")
         return Verdict("missing", extracted=last[:200], reason="the last sentence names no possible answer")
+
+    def _open(self, problem: Problem, statement: str, last: str, wrong: str) -> Verdict:
+        """Judge a statement if the set of answers is open: one gold may stand in a sentence."""
+        parts = [part for part in _SPLIT_LIST.split(_normal(last)) if part]
+        listed = len(parts) > 1 and all(len(part.split()) < 3 for part in parts)
+        if len(problem.answers) == 1 and "," not in problem.answers[0] and not listed:
+            sentence = answers.judge(problem.answers[0], statement, problem.question, _TEXT).answer
+            if sentence.ok:
+                return Verdict("correct", extracted=last[:200], reason=sentence.reason)
+        return Verdict("incorrect", extracted=last, reason=wrong)
 
     def _candidate(self, problem: Problem, text: str, gold: set[str]) -> Verdict:
         """Judge the candidate reading: exactly the gold answers are named, of all possible ones."""

@@ -170,7 +170,25 @@ def score_corrected(
         rest, count = whole.subn("", rest)
         if count and (name in gold or not whole.search(question_text)):
             predicted.append(name)
+    if predicted:
+        predicted += _further_names(part, predicted, question_text)
     return _score(predicted or [rest], golds, bool(predicted))
+
+
+def _further_names(part: str, answers: list[str], question: str) -> list[str]:
+    """Return names that are listed beside the answers of a text, though no fact has them."""
+    for name in answers:
+        part = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "\x00", part, flags=re.IGNORECASE)
+    names = [match["after"] or match["before"] for match in _BESIDE.finditer(part)]
+    return [name.lower() for name in names if name.lower() not in question]
+
+
+_OWN_NAME = r"[A-Z][\w.'’-]*(?: (?:of |de |the |and the )?[A-Z][\w.'’-]*)*"
+_BESIDE = re.compile(
+    rf"(?<=\x00)\s?(?:,\s?and\s|,\s?|&\s?|\band\s|;\s?|\d{{1,2}}[.)]\s|[-*•]\s)"
+    rf"(?:for |by |at |the ){{0,2}}(?P<after>{_OWN_NAME})"
+    rf"|(?P<before>{_OWN_NAME})(?:,\s?and\s|,\s?|\s?&\s?|\sand\s)(?:for |by |the ){{0,2}}(?=\x00)"
+)
 
 
 def _score(predicted: list[str], golds: tuple[str, ...], named: bool) -> AnswerScore:
