@@ -392,7 +392,11 @@ def test_no_call_trusts_remote_code_or_loads_pickles() -> None:
     trusting, pickled = [], []
     package = ROOT / "src" / "tracedistill"
     # jobs from the parent process; an unnamed file and a buffer of the same object
-    own_bytes = (package / "compute", package / "pipeline" / "trace_store.py", package / "tasks" / "file" / "packed.py")
+    own_bytes = (
+        package / "compute",
+        package / "pipeline" / "trace_store.py",
+        package / "tasks" / "file" / "row_store.py",
+    )
     for path in sorted((ROOT / "src").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             pairs: list[tuple[str | None, ast.expr]] = []
