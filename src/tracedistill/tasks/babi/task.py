@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import takewhile
 
-from tracedistill import answers
+from tracedistill.answers import AnswerPolicy, judge
 from tracedistill.chat.formats import parse_completion
 from tracedistill.records import AnswerVerdicts, Problem, Step, Trace, Verdict
 from tracedistill.tasks._base import Policy, Source
@@ -29,7 +29,7 @@ from tracedistill.tasks.babi.stories import COUNTS, OBJECTS, PEOPLE, PLACES, gen
 DEFAULT_SIZES = {"train": 400, "validation": 100, "test": 200}
 """Problems that the generator makes if the recipe names no number."""
 
-_TEXT = answers.AnswerPolicy(kind="text")
+_TEXT = AnswerPolicy(kind="text")
 _ARTICLES = re.compile(r"\b(?:the|a|an)\b")
 _NOT_WORD = re.compile(r"[^\w\s,|-]")
 _COMMA = re.compile(r"\s*,\s*")
@@ -186,7 +186,7 @@ class Babi(RetrievalTask):
         parts = [part for part in _SPLIT_LIST.split(_normal(last)) if part]
         listed = len(parts) > 1 and all(len(part.split()) < 3 for part in parts)
         if len(problem.answers) == 1 and "," not in problem.answers[0] and not listed:
-            sentence = answers.judge(problem.answers[0], statement, problem.question, _TEXT).answer
+            sentence = judge(problem.answers[0], statement, problem.question, _TEXT).answer
             if sentence.ok:
                 return Verdict("correct", extracted=last[:200], reason=sentence.reason)
         return Verdict("incorrect", extracted=last, reason=wrong)
