@@ -178,7 +178,10 @@ class _Reader:
         before = set() if calculation.sides[0].operators else self.known
         self.earlier |= _before_last(calculation)
         shares = _shares(calculation, self.known) if "/" in calculation.operators else frozenset()
-        sources = [self._source(operand, id(operand) in shares, text) for operand in calculation.operands]
+        sources = [
+            self._source(operand, id(operand) in shares, text) or self._of_unknown(operand)
+            for operand in calculation.operands
+        ]
         if not all(sources):
             pairs = list(zip(calculation.operands, sources, strict=True))
             lost = {id(operand) for operand, source in pairs if not source}
@@ -200,6 +203,20 @@ class _Reader:
         if operand.value in self.licence:
             return "gold"
         return "constant" if self._is_converted(operand) else ""
+
+    def _of_unknown(self, operand: Operand) -> Source:
+        return "earlier" if self.system.pivots and self._is_term(operand.value) else ""
+
+    def _is_term(self, value: Value) -> bool:
+        """Return whether a value is a multiple of a solved unknown that the trace names: 36 of `3t` where t is 12."""
+        for letter in self.system.pivots:
+            solved = self.system.value({letter: Fraction(1)})
+            if solved is None:
+                continue
+            term = re.compile(rf"(?<![\d.,/])(\d{{1,9}}) ?[*×·]? ?{letter}(?![^\W_])")
+            if any(int(count) * solved == value for text in self.texts[-_NEAR:] for count in term.findall(text)):
+                return True
+        return False
 
     def _is_converted(self, operand: Operand) -> bool:
         """Return whether a given number in another unit is meant: 15 of `15 weekdays`, where 3 weeks are given."""

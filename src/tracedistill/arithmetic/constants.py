@@ -74,6 +74,7 @@ _TOPICS = {
     "rectangle": r"squares?|rectang(?:le|ular)s?|rooms?|walls?|fields?|yards?|gardens?|perimeter|sides?"
                  r"|fenc(?:e|es|ing)|borders?|frames?|square-\w+",
     "cube": r"cubes?|cubic|dice|die|box(?:es)?",
+    "solid": r"cubes?|cubic",
     "face": r"faces?|sides?|surface|roll\w*|edges?|corners?|vert\w+|dice|die",
     "triangle": r"triang(?:le|ular)s?",
     "pentagon": r"pentagons?",
@@ -203,7 +204,7 @@ CONSTANTS: tuple[tuple[str, str], ...] = (
     ("4", "rectangle"),
     ("6", "cube face"),
     ("12 8", "cube face"),
-    ("3", "cube"),
+    ("3", "solid"),
     ("3", "triangle"),
     ("180", "triangle degree"),
     ("5", "pentagon"),

@@ -25,6 +25,9 @@ _ASSIGNED = re.compile(
     r"(?:(?:int|float|double|let|const|var|long|final) )?([A-Za-z_]\w*)(?:: ?\w+)? ?([-+*/]|//)?= ?([^=].*)"
 )
 _DEFINED = re.compile(r"def (\w{1,40})\([^()]{0,80}\)(?: ?-> ?\w{1,20})?: ?")
+_SEVERAL = re.compile(
+    r"([A-Za-z_]\w*(?:, ?[A-Za-z_]\w*){1,9}) ?= ?(\d{1,15}(?:\.\d{1,6})?(?:, ?\d{1,15}(?:\.\d{1,6})?){1,9})"
+)
 _BRANCH = re.compile(r"(?:for|while|if|elif|else|try|with|import|from)\b.*:?$")
 _CLAIM = re.compile(
     r"(?:=>|->|→|==?|≈)? ?(?:(?:now|is|it is|output|result|prints?|gives|total|returns?|answer)\b:? ?){0,2}=? ?"
@@ -121,6 +124,13 @@ def _line(text: str, machine: _Machine, is_code: bool) -> str:
         machine.function, code = defined[1], code[defined.end() :]
     if is_code and _BRANCH.fullmatch(code) and not code.startswith(("import", "from")):
         raise _Unsupported
+    several = _SEVERAL.fullmatch(code)
+    if several:  # `box, lid = 4, 2`
+        names, values = ([part.strip() for part in group.split(",")] for group in several.groups())
+        if len(names) != len(values):
+            raise _Unsupported
+        machine.names.update(zip(names, map(Fraction, values), strict=True))
+        return text
     assigned = _ASSIGNED.fullmatch(code)
     if assigned:
         return _assign(text, assigned, comment, machine, is_code)

@@ -125,6 +125,7 @@ def _built(
 
 def _comes_to(calculation: Calculation, kept: Sequence[Operand], numbers: Collection[Value]) -> bool:
     """Return whether three numbers or more come to what two known ones do: 14 * (50 - 2) is 14 * 48."""
+    written = {operand.value for operand in calculation.sides[0].operands}
     if len(calculation.sides[0].operands) < 3 or calculation.result is None:
         return False
     return any(
@@ -132,6 +133,7 @@ def _comes_to(calculation: Calculation, kept: Sequence[Operand], numbers: Collec
         or (operand.value and calculation.result * operand.value == number)
         for operand in kept
         for number in numbers
+        if number not in written  # 7 * (4 + 3) is not 7 * 7 of one given 7
     )
 
 

@@ -11,7 +11,8 @@ from tracedistill.arithmetic.expressions import Value, magnitude
 _SHARE = re.compile(
     r"(?P<before>^\s*|[.,;:(\n]\s*|\b(?:so|and|then|that|thus|while|since|because|means|therefore) )"
     r"(?P<share>\d{1,3}(?:\.\d{1,2})?)%(?P<is> ?= ?| (?:is|are|equals|would be|will be|makes|gives) )"
-    r"(?P<amount>[$£€]?\d[\d,]{0,12}(?:\.\d{1,4})?)(?![\d%]|[.,]\d| ?[-+*/×÷=^(]| (?:out )?of\b| ?per ?cent)",
+    r"(?P<amount>[$£€]?(?:\d{1,3}(?:,\d{3})+|\d{1,12})(?:\.\d{1,4})?)"
+    r"(?![\d%]|[.,]\d| ?[-+*/×÷=^(]| (?:out )?of\b| ?per ?cent)",
     re.IGNORECASE,
 )
 _USUAL = frozenset({1, 5, 10, 15, 20, 25, 30, 40, 50, 60, 70, 75, 80, 90})
