@@ -15,7 +15,9 @@ from tracedistill import pipeline
 from tracedistill.cli import main
 from tracedistill.errors import InputError
 from tracedistill.files import to_json, write_json
-from tracedistill.pipeline.sweep import _variants, combined, sweep, swept_arms, swept_of
+from tracedistill.pipeline.screen import Screen
+from tracedistill.pipeline.study_run import StudyRun
+from tracedistill.pipeline.sweep import _copy_equal_arms, _variants, combined, sweep, swept_arms, swept_of
 from tracedistill.report.sweeps import Sweep, SweptSetting, advice, print_sweep
 from tracedistill.stats import wilson
 
@@ -77,7 +79,7 @@ def test_what_is_varied(items: list[str], varied: Mapping[str, list[Any]], other
         (["training.learning_rate=1e-3,0.001"], "two of the settings are identical"),
         (["training.epochs=1,2", "task.validation=0"], "no validation problems"),
         (["training.epochs=1,2", "arms={standard: {}}", "comparisons=[]"], "no arm is tuned"),
-        (["training.epochs=1,2,3,4", "training.lora_r=1,2"], r"16 trainings \(8 settings, 2 arms"),
+        (["training.epochs=1,2,3,4", "training.lora_r=1,2"], r"16 trainings \(8 settings of 2 arms, 1 seeds"),
         (["training.epochs=1,2", "training.seeds=4"], "16 trainings"),
     ],
 )  # fmt: skip
@@ -168,6 +170,58 @@ def test_a_long_name_of_a_folder_is_cut_and_stays_apart(recipe: Path) -> None:
     names = [variant.study.folder.name for variant in variants]
     assert len(set(names)) == 2
     assert all(len(name) < 140 for name in names)
+
+
+STARTED: dict[str, Any] = {
+    "standard": {},
+    "correct-trace": {"tune": "correct"},
+    "own": {"tune": "correct", "from": "correct-trace"},
+}
+"""An arm and one that starts from it."""
+
+
+def test_what_no_key_changes_is_made_once(recipe: Path) -> None:
+    changes = [f"arms={json.dumps(STARTED)}"]
+    loaded = pipeline.load(recipe, changes)
+    varied, _ = swept_of(["arms.own.learning_rate=1e-3,2e-3,4e-3"])
+    variants = _variants(loaded, changes, combined(varied), ["own"])
+    first, second, third = (variant.study.folder for variant in variants)
+    for name in ("correct-trace", "own"):
+        (first / "adapters" / name).mkdir(parents=True)
+        (first / "adapters" / name / "adapter_model.safetensors").write_text(name)
+        (first / "adapters" / f"{name}.manifest.json").write_text("{}")
+    work = StudyRun(loaded, Screen(quiet=True))
+    left_by_a_kill = second / "adapters" / "correct-trace"
+    left_by_a_kill.mkdir(parents=True)
+    (left_by_a_kill / "half").write_text("of a copy")
+    made_before = third / "adapters" / "correct-trace.manifest.json"
+    made_before.parent.mkdir(parents=True)
+    made_before.write_text("its own")
+    for variant in variants:
+        _copy_equal_arms(variant, variants[0], ["own"], work)
+    assert [path.name for path in left_by_a_kill.iterdir()] == ["adapter_model.safetensors"]
+    assert (second / "adapters" / "correct-trace.manifest.json").read_text() == "{}"
+    assert not (second / "adapters" / "own").exists()
+    assert made_before.read_text() == "its own"
+
+
+@pytest.mark.slow
+def test_an_arm_that_swept_arms_start_from_is_trained_once(
+    recipe: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    command = ["sweep", str(recipe), f"arms={json.dumps(STARTED)}", "arms.own.learning_rate=1e-3,5e-2"]
+    assert main(command) == 0
+    told = capfd.readouterr().out
+    assert told.count("train:correct-trace: no adapters") == 1
+    assert told.count("train:own: no adapters") == 2
+    folder = pipeline.load(recipe).study.folder / "sweep"
+    manifests = [path.read_bytes() for path in folder.rglob("adapters/correct-trace.manifest.json")]
+    assert len(manifests) == 2
+    assert manifests[0] == manifests[1]
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.manifest.json")}
+    assert main([*command, "--quiet"]) == 0
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.manifest.json")} == before
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from tracedistill.pipeline.nodes import Graph
 from tracedistill.pipeline.review import REVIEW_STORE
 from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.study_run import StudyRun
-from tracedistill.recipes import Arm, Study, TrainingConfig, resolved
+from tracedistill.recipes import Arm, Study, TrainingConfig, arm_of_run, resolved
 from tracedistill.recipes.safe_yaml import YamlError, parse
 from tracedistill.records import Problem
 from tracedistill.report.sweeps import ARMS, PREFIX, Sweep, SweptSetting, of_arms_alone, sweeps_in, typed
@@ -39,6 +39,8 @@ OF_ARM = (
     "rollout_temperature", "trace_weight", "format_weight",
 )  # fmt: skip
 """Arm keys that can be swept."""
+OF_RUNS = ("train", "parity", "generate", "score")
+"""Kinds of nodes that belong to one arm."""
 LONGEST_NAME = 120
 """Most characters of a setting's folder name; longer ones are cut and get a hash."""
 NOT_SWEPT = ("lora_targets", "seeds", "accelerate_config", "launcher", "save_steps")
@@ -59,11 +61,13 @@ def sweep(recipe: str | Path, items: Sequence[str], *, yes: bool = False, quiet:
     names = swept_arms(study, tuple(varied))
     settings = combined(varied)
     variants = _variants(loaded, overrides, settings, names)  # all are read before the first is made
-    trainings = len(variants) * len(variants[0].study.tuned_arms()) * variants[0].study.training.seeds
+    trained_once = len(variants[0].study.tuned_arms()) - len(names)
+    trainings = (len(variants) * len(names) + trained_once) * variants[0].study.training.seeds
     screen = Screen(quiet=quiet)
     if trainings > MOST and not yes:
         raise InputError(
-            f"{trainings} trainings ({len(variants)} settings, {len(variants[0].study.tuned_arms())} arms, "
+            f"{trainings} trainings ({len(variants)} settings of {len(names)} arms"
+            f"{f', {trained_once} arms that they start from' if trained_once else ''}, "
             f"{variants[0].study.training.seeds} seeds each), more than {MOST}: use fewer, or add --yes"
         )
     pipeline.run(loaded, "problems", quiet=quiet)
@@ -78,6 +82,7 @@ def sweep(recipe: str | Path, items: Sequence[str], *, yes: bool = False, quiet:
             with screen.overall():
                 screen.doing("validation problems")
                 _put_problems(variant, problems, work)
+                _copy_equal_arms(variant, variants[0], names, work)
             pipeline.run(variant, "evaluate", quiet=quiet)
             for name, tried in arms.items():
                 tried.append(_tried(variant.study.folder / "attempts" / f"{name}.jsonl"))
@@ -266,6 +271,32 @@ def _put_problems(variant: pipeline.LoadedStudy, problems: Sequence[Problem], pa
         if parent.run.path(REVIEW_STORE).exists():
             work.run.path(REVIEW_STORE).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(parent.run.path(REVIEW_STORE), work.run.path(REVIEW_STORE))
+
+
+def _copy_equal_arms(
+    variant: pipeline.LoadedStudy, first: pipeline.LoadedStudy, swept: Sequence[str], parent: StudyRun
+) -> None:
+    """Copy what the first setting made of arms that no swept key changes, such as one that swept arms start from.
+
+    Manifests come last and decide as everywhere: what is not equal after all is stale in the copy, and made again.
+    """
+    if variant is first:
+        return
+    work = StudyRun(variant, parent.screen)
+    with work.run.lock():
+        for node in Graph(work).nodes():
+            manifest, made = work.run.path(node.manifest), first.study.folder / node.manifest
+            if node.kind not in OF_RUNS or arm_of_run(node.of) in swept or manifest.exists() or not made.exists():
+                continue
+            manifest.parent.mkdir(parents=True, exist_ok=True)
+            for output in node.outputs:
+                source, target = first.study.folder / output, work.run.path(output)
+                discard(target)
+                if source.is_dir():
+                    shutil.copytree(source, target)
+                else:
+                    shutil.copy2(source, target)
+            shutil.copy2(made, manifest)
 
 
 def _tried(attempts: Path) -> SweptSetting:
