@@ -135,7 +135,8 @@ def test_gold_traces_pass_their_judge_or_are_listed() -> None:
     # 3 have a line that looks like a calculation and is none (`5 * shoe size 5 = shoe size 25`)
     assert counts["correct"] >= 1299
     wrong = {name for name, verdict in verdicts.items() if verdict.outcome == "incorrect"}
-    assert wrong <= {f"gsm8k-test-{row}" for row in (501, 598, 958, 1024)}
+    # and 3 set their algebra up with a number that is mistyped, or do not solve it
+    assert wrong <= {f"gsm8k-test-{row}" for row in (88, 501, 598, 802, 931, 958, 1024)}
     assert all(TASK.parse_trace(render_steps(p.gold_steps)).steps == p.gold_steps for p in problems[:300])
     assert len({problem.problem_id for problem in problems}) == 1319
 

@@ -144,7 +144,7 @@ def _is_unknown(tokens: Sequence[re.Match[str]], place: int) -> bool:
     token = tokens[place]
     left = tokens[place - 1] if place else None
     right = tokens[place + 1] if place + 1 < len(tokens) else None
-    attached = left is not None and left.lastgroup == "number" and left.end() == token.start()
+    attached = left is not None and left.lastgroup in ("number", "close") and left.end() == token.start()
     signs = ("operator", "equal", "open", "close")
     if attached:
         return True
