@@ -109,6 +109,6 @@ def test_a_missing_model_is_refused_as_here(tmp_path: Path) -> None:
 
 
 def test_a_single_batch(model: Path) -> None:
-    requests: Sequence[Request] = a_run(Path()).asked.requests[:2]
+    requests: Sequence[Request] = a_run(Path()).prompts.requests[:2]
     found = {made.request_id: made.text for made in on(PretendRay(), model).generate(requests)}
     assert found == {made.request_id: made.text for made in LocalEngine.load(str(model), "float32").generate(requests)}

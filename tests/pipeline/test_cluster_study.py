@@ -86,7 +86,7 @@ def tiny_study(tmp_path: Path) -> Callable[[str], StudyRun]:
     def opened(where: str) -> StudyRun:
         loaded = study(tmp_path, where, "", students=students, teachers={}, arms={"few-shot": FEW_SHOT})
         pipeline.run(loaded, "problems", quiet=True)
-        return StudyRun(loaded.study, loaded.recipe, Screen(quiet=True))
+        return StudyRun(loaded, Screen(quiet=True))
 
     return opened
 

@@ -75,9 +75,9 @@ def test_what_the_trace_teaches(tmp_path: Path, right: Sequence[int | None], wor
     ("right", "words"),
     [
         ((40, None, 180, None), ""),
-        ((40, 60, 180, None), "not on validation: the best of 2 prompts. That"),
-        ((40, None, 120, 121), "not on validation: the best of 2 tuned arms. That"),
-        ((40, 60, 120, 121), "not on validation: the best of 2 tuned arms and the best of 2 prompts. That"),
+        ((40, 60, 180, None), "not on validation: the best of 2 prompts. This"),
+        ((40, None, 120, 121), "not on validation: the best of 2 tuned arms. This"),
+        ((40, 60, 120, 121), "not on validation: the best of 2 tuned arms and the best of 2 prompts. This"),
     ],
 )
 def test_a_choice_on_the_test_problems_is_told(tmp_path: Path, right: Sequence[int | None], words: str) -> None:
@@ -95,7 +95,7 @@ def test_a_choice_on_the_test_problems_is_told(tmp_path: Path, right: Sequence[i
         ((10, 30, 40, 20), "Tune: answer-only (tuned) answers 90.0% of 200 test problems right, few-shot (the best",
          "answer-only, the best of 2 tuned arms (80.0% of 50 right there) and few-shot, the best of 2 prompts (60.0%"),
         # an arm that was not asked them: its side is chosen on the test problems
-        ((None, 30, 20, 40), "few-shot (the best prompt)", "not on validation: the best of 2 prompts. That"),
+        ((None, 30, 20, 40), "few-shot (the best prompt)", "not on validation: the best of 2 prompts. This"),
     ],
 )  # fmt: skip
 def test_sides_are_chosen_on_validation_problems(

@@ -109,11 +109,11 @@ def test_the_judge_is_said_in_the_recipe(study_file: StudyFile, tmp_path: Path) 
     [
         ({"judge": "exactly"}, "task.judge (line 5): unknown name 'exactly'; did you mean 'exact'?"),
         ({"judge": "json", "tolerance": {"relative": 0.1}}, "only valid with judge: number, not 'json'"),
-        ({"tolerance": {"relative": -1}}, "must not be below 0"),
+        ({"tolerance": {"relative": -1}}, "must be at least 0"),
         ({"labels": ["a", "A"]}, "two labels are equal or differ only in case"),
         ({"labels": ["a"], "judge": "math"}, "only valid with judge: label"),
-        ({"first_choice": 2}, "must be 0 or 1"),
-        ({"failing_golds": 2}, "must be between 0 and 1"),
+        ({"first_choice": 2}, "must be at most 1"),
+        ({"failing_golds": 2}, "must be at most 1"),
         ({"name": "gsm8k", "judge": "math"}, "only valid with task file"),
     ],
 )

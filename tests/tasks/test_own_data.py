@@ -14,7 +14,7 @@ import yaml
 from tests import own_scripts
 from tracedistill import pipeline
 from tracedistill.cli import main
-from tracedistill.files import read_jsonl
+from tracedistill.files import read_jsonl, read_lines
 from tracedistill.records import Problem
 
 DATA = Path(__file__).parents[1] / "data"
@@ -90,11 +90,11 @@ def test_rows_to_tune_on_hold_the_gold_and_the_trace(
     loaded = pipeline.load(facts["recipe"], [f"run_dir={tmp_path / 'run'}"])
     pipeline.run(loaded, "assemble", quiet=True)
     golds = {p.problem_id: p.answers[0] for p in read_jsonl(loaded.study.folder / "problems.jsonl", Problem)}
-    rows = list(read_jsonl(loaded.study.folder / "sft/answer-only.jsonl", dict))
+    rows = [row for _, row in read_lines(loaded.study.folder / "sft/answer-only.jsonl")]
     assert len(rows) == 32
     assert all(row["completion"].endswith(golds[row["problem_id"]]) for row in rows)
     if kind.traces:
-        traced = list(read_jsonl(loaded.study.folder / "sft/correct-trace.jsonl", dict))
+        traced = [row for _, row in read_lines(loaded.study.folder / "sft/correct-trace.jsonl")]
         assert len(traced) == 32
         assert all(len(row["completion"]) > len(golds[row["problem_id"]]) + 20 for row in traced)
         # the trace is no part of what the arm without traces learns

@@ -12,7 +12,7 @@ import pytest
 from tracedistill import pipeline
 from tracedistill.engines import Request
 from tracedistill.errors import InputError
-from tracedistill.files import read_json, read_jsonl
+from tracedistill.files import read_json, read_jsonl, read_lines
 from tracedistill.records import Problem, Step, Trace
 from tracedistill.tasks import get_task
 from tracedistill.teachers import kind_by_majority
@@ -63,7 +63,7 @@ def test_right_answers_without_a_trace_grammar_are_kept(study_file: StudyFile, t
     pipeline.run(loaded, "assemble", quiet=True)
     verdicts = accepted(loaded, "t")
     assert {(v.trace.outcome, v.answer.outcome, v.accepted) for v in verdicts} == {("not judged", "correct", True)}
-    assert len(list(read_jsonl(loaded.study.folder / "sft/correct-trace.jsonl", dict))) == 24
+    assert len([row for _, row in read_lines(loaded.study.folder / "sft/correct-trace.jsonl")]) == 24
 
 
 def test_when_all_is_refused_the_reasons_and_the_key_are_told(study_file: StudyFile, tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_traces_in_the_problems_rows_need_no_id_and_wrong_ones_are_refused(
     wrong = {v.problem_id for v in accepted(loaded, "own") if not v.accepted}
     assert len(wrong) == 8
     assert all("answer incorrect" in v.reason for v in accepted(loaded, "own") if not v.accepted)
-    learnt = [row["problem_id"] for row in read_jsonl(loaded.study.folder / "sft/correct-trace.jsonl", dict)]
+    learnt = [row["problem_id"] for _, row in read_lines(loaded.study.folder / "sft/correct-trace.jsonl")]
     assert len(learnt) == 24
     assert not wrong & set(learnt)
 

@@ -176,7 +176,7 @@ def test_a_prompt_on_nobodys_traces_and_circles(study: Any) -> None:
     with pytest.raises(InputError, match="set `source`"):
         pipeline.run(study({"a": model}), quiet=True)
     circle = {"a": {**model, "source": "b"}, "b": {**model, "source": "a"}}
-    with pytest.raises(InputError, match="circle"):
+    with pytest.raises(InputError, match="cycle"):
         pipeline.run(study(circle, arms={"t": {"prompt": "trace-of-thought", "teacher": "a"}}), quiet=True)
 
 

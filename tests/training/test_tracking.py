@@ -388,8 +388,8 @@ def test_too_long_in_one_arm_is_in_none(tmp_path: Path, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("training.eval_steps=-1", "training.eval_steps: must not be below 0"),
-        ("training.eval_rows=0", "training.eval_rows: must be above 0"),
+        ("training.eval_steps=-1", "training.eval_steps: must be at least 0"),
+        ("training.eval_rows=0", "training.eval_rows: must be at least 1"),
         ("tracking=mlflow", "tracking"),
     ],
 )

@@ -473,7 +473,7 @@ arms: {a: {tune: correct}}
 training: {%s}
 """
 RECIPES = [
-    ("", "lora_r: 0", "training.lora_r: must be above 0"),
+    ("", "lora_r: 0", "training.lora_r: must be at least 1"),
     ("", "optimizer: adamw_4bit", "training.optimizer: .*'adamw_4bit'"),
     ("", "method: lorra", "training.method: .*'lorra'"),
     ("", "lora_init: eva", "training.lora_init: .*'eva'"),
@@ -482,7 +482,7 @@ RECIPES = [
     ("", "method: full, lora_dora: true", "training.lora_dora: is only valid with method: lora"),
     (", quantization: nf4", "method: full", "training.method: full: the 4-bit weights of students.tiny"),
     ("", "lora_targets: ','", "training.lora_targets: must be all-linear, or names"),
-    ("", "lora_dropout: 1.0", "training.lora_dropout: must be between 0 and 1"),
+    ("", "lora_dropout: 1.0", "training.lora_dropout: must be below 1"),
 ]
 
 
