@@ -329,6 +329,8 @@ def _spoken(words: str) -> re.Pattern[str]:
 
 def ends_alone(text: str, start: int, stop: int, begin: int, end: int) -> bool:
     """Return whether a letter is all that a statement says, or what it says last behind a colon, dash or arrow."""
+    if any(char.isalnum() for char in text[stop : min(end, stop + 24)]):
+        return False
     statement = text[begin:end]
     if "?" in statement[max(0, start - begin - 1) :] or CROSSES.search(statement):
         return False
