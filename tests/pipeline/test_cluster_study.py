@@ -96,7 +96,7 @@ def test_a_students_attempts_on_a_cluster(tiny_study: Callable[[str], StudyRun],
     found, facts = [], []
     for where in ("local", "ray"):
         work = tiny_study(where)
-        facts.append(Graph(work).attempting.make_attempts("few-shot", 0))
+        facts.append(Graph(work).evaluation.make_attempts("few-shot", 0))
         work.compute.close()
         found.append(texts(work.run.folder, "generations/few-shot.jsonl"))
     assert found[0] == found[1]
@@ -117,5 +117,5 @@ def test_a_model_that_a_machine_lacks_is_named(
 
     monkeypatch.setattr(LocalEngine, "load", lacking)
     with pytest.raises(InputError, match="no such folder"):
-        Graph(tiny_study("ray")).attempting.make_attempts("few-shot", 0)
+        Graph(tiny_study("ray")).evaluation.make_attempts("few-shot", 0)
     assert {actor.number for actor in ray.actors} == set(ray.killed)

@@ -39,7 +39,7 @@ _RESTATED = re.compile(
 """Phrases that restate an amount in another unit or other words."""
 _UNFINISHED = re.compile(
     r"(?:\b(?:the|an?|of|is|are|was|and|or|to|for|in|on|by|with|that|which|each|gives|per|from|because|if|then|number"
-    r"|amount|total)|[-+×*/=,(])\s{0,3}\Z",
+    r"|amount|total)|[-+×/=,(]|\s\*)\s{0,3}\Z",
     re.IGNORECASE,
 )
 _SUM = r"(?:\d{0,6}[a-z]\s?[-+]\s?\d+|\d+\s?[-+]\s?\d{0,6}[a-z](?![A-Za-z])|[)]\s?[-+]\s?\d+)"

@@ -49,13 +49,13 @@ class Forecaster:
     """Forecasts one study; nothing is tuned, called or downloaded."""
 
     def __init__(
-        self, work: StudyRun, attempting: Evaluation, nodes: Sequence[Node], devices: Devices, shared: int = 1
+        self, work: StudyRun, evaluation: Evaluation, nodes: Sequence[Node], devices: Devices, shared: int = 1
     ) -> None:
         """Prepare a forecast. `shared`: processes that share one row in training (context parallelism)."""
         self.shared = shared
         self.work = work
         self.study = work.study
-        self.attempting = attempting
+        self.evaluation = evaluation
         self.devices = devices
         self.complete = {node.name for node in nodes if work.run.state(node).kind == "complete"}
         self.tried = trials_to_make(work, nodes)
@@ -245,7 +245,7 @@ class Forecaster:
     def _asking(self, name: str, tunings: Mapping[str, TuningEstimate]) -> EvaluationEstimate:
         arm, student = self.study.arms[arm_of(name)], self.study.student_of(arm_of(name))
         config = self.study.students[student]
-        runs = len(self.attempting.runs_of(name))
+        runs = len(self.evaluation.runs_of(name))
         lengths, at_most = self._prompts(name, student, tunings)
         if lengths is not None:
             lengths = replace(lengths, requests=runs * lengths.requests, tokens=runs * lengths.tokens)
@@ -290,9 +290,9 @@ class Forecaster:
             length = max(1, study.training.max_length - arm.max_tokens)
             return PromptLengths(requests, requests * length, length, written, arm.max_tokens), at_most
         meter = self._meter(student)
-        problems, extra = self.attempting.problems_of(name) if held else self._problems("test"), 0
+        problems, extra = self.evaluation.problems_of(name) if held else self._problems("test"), 0
         try:
-            requested = self.attempting.requests_of(name, problems).requests
+            requested = self.evaluation.requests_of(name, problems).requests
         except InputError:  # no plans or traces yet
             requested, extra = self._without(own, problems)
         counted = meter.prompts(requested)
@@ -337,7 +337,7 @@ class Forecaster:
         if config.merge == "never" or study.student_config(adapter).quantization != "none":
             return False
         test = len(self._problems("test")) if "problems" in self.complete else study.task.test or 0
-        return config.merge == "checked" or self.attempting.attempts_with(adapter) * test >= PAYS * config.parity
+        return config.merge == "checked" or self.evaluation.attempts_with(adapter) * test >= PAYS * config.parity
 
     def _merging(
         self, tunings: Mapping[str, TuningEstimate], askings: Sequence[EvaluationEstimate]
