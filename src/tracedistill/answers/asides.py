@@ -7,13 +7,13 @@ import re
 from tracedistill.answers.words import word_set
 
 _OPENS = (
-    r"[\s>*_#\"'(\[✓✅-]{0,12}(?:(?:so|and|now|then|also|finally|but|well|ok|okay|great|indeed|yes|please"
+    r"[\s>*_#\"'(\[✓✔✅☑🔍🔎💡📝\ufe0f-]{0,12}(?:(?:so|and|now|then|also|finally|but|well|ok|okay|great|indeed|yes|please"
     r"|thus)[,!]?\s{1,12})?"
 )
 _NOTE = re.compile(
     _OPENS + r"(?:(?:note|notes|nb|n\.b\.|p\.?s\.?|remark|remarks|reminder|tip|hint|fun fact|disclaimer|caveat"
     r"|confidence|explanation"
-    r"|reasoning|reason|rationale|justification|assumption|assumptions|source|sources|interpretation|context|comparison"
+    r"|reasoning|reason|rationale|justification|assumptions?(?: made| used)?(?=[\s*_]{0,4}[:,])|givens?(?=[\s*_]{0,4}:)|source|sources|interpretation|context|comparison"
     r"|for (?:comparison|reference|context|example|instance)|by the way|incidentally|as a (?:side note|bonus)|side note"
     r"|in (?:contrast|comparison)|note that|keep in mind|remember|be aware|interestingly"
     r"|注|注意|备注|说明|解释|Hinweis|Anmerkung|Nota|Remarque|Erklärung|Explicación|Примечание)"
@@ -106,7 +106,7 @@ _COMPARES = re.compile(
 )
 _HINTS = word_set(
     "note notes nb n p s ps remark remarks reminder tip hint fun disclaimer caveat confidence assumption assumptions "
-    "source sources interpretation context comparison reference example instance way incidentally bonus side contrast "
+    "given givens source sources interpretation context comparison reference example instance way incidentally bonus side contrast "
     "remember aware mind interestingly explanation reasoning reason rationale justification check checking recheck "
     "verify verifying verification validate validating confirm confirming proof sanity plug plugging substitute "
     "substituting checks makes consistent correct reasonable matches fits agrees alternative alternatively another "
@@ -142,7 +142,11 @@ def aside(text: str, start: int, end: int) -> str:
     if inner[:1] in ("(", "（") and inner[-1:] in (")", "）") and inner[1:2].isalpha() and inner.count(inner[0]) == 1:
         return "a note"
     low = text[start:stop].lower()
-    if _under_remark(text, start) or (start > 0 and "complement" in low[:40] and _COMPLEMENT.match(text, start, end)):
+    if (
+        _under_remark(text, start)
+        or _in_side_section(text, start)
+        or (start > 0 and "complement" in low[:40] and _COMPLEMENT.match(text, start, end))
+    ):
         return "a note"
     if not low.isascii() or not _HINTS.isdisjoint(_WORDS.findall(low[:80])):
         for name, pattern in _OPENERS:
@@ -162,6 +166,35 @@ def _under_remark(text: str, start: int) -> bool:
     return _REMARK.match(text, head, head + 40) is not None
 
 
+def _in_side_section(text: str, start: int) -> bool:
+    """Return whether a statement is an item under `Assumptions made:`, or in a section headed `## Extra`."""
+    floor = max(0, start - _PARAGRAPH)
+    if not start or _SIDE_WORD.search(text, floor, start) is None:
+        return False
+    heading = None
+    for heading in _HEADED.finditer(text, floor, start):  # noqa: B007  (the last is wanted)
+        pass
+    if heading is not None and heading.start() > 0 and _SIDE_HEAD.match(text, heading.start(), heading.end()):
+        return True
+    lines = text[floor:start].splitlines()
+    if text[start - 1] != "\n" and lines:
+        lines.pop()  # of the statement's own line
+    own = text[text.rfind("\n", 0, start) + 1 : start + 12]
+    if not _ITEM.match(own.lstrip("\n")) and not _ITEM.match(text[start : start + 24].lstrip("\n")):
+        return False
+    above = next((line for line in reversed(lines) if line.strip() and not _ITEM.match(line)), "")
+    return above.rstrip(" *_").endswith(":") and _SIDE_HEAD.match(above) is not None
+
+
+_SIDE = (
+    r"(?:(?:my|our|key|some|further|additional|underlying|other|side)\s)?(?:assumptions?|caveats?|extras?|bonus|sources?"
+    r"|notes?|remarks?|comments?|what if|follow[- ]?ups?|extensions?|fun facts?|going further|limitations?)"
+)
+_SIDE_WORD = re.compile(_SIDE, re.IGNORECASE)
+_SIDE_HEAD = re.compile(rf"[\s*_#>]{{0,8}}{_SIDE}\b[^\n.]{{0,30}}", re.IGNORECASE)
+_HEADED = re.compile(r"^[ >]{0,4}(?:#{1,6}\s[^\n]{1,60}|\*\*[^*\n]{1,60}\*\*:?)[ ]{0,3}$", re.MULTILINE)
+"""Lines that head a section."""
+_ITEM = re.compile(r"\s{0,6}(?:[-*•+]|\(?\d{1,2}[.)])\s")
 _REMARK = re.compile(
     r"[\s*_#>(]{0,8}(?:remark|note|comment|observation|generali[sz]ation|corollary|aside|side note|extension"
     r"|bemerkung|anmerkung|remarque|nota|observación|замечание)s?[*_]{0,3}[.:][*_\s]",

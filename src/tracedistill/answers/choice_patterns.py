@@ -31,7 +31,7 @@ SETTLES = re.compile(
     r"|selected|choosing|picking"
     r"|selecting|go with|going with|going for|opt for|answer|answering|say|saying|settle on|leaves|leaving|left with"
     r"|remains|conclude|favou?rs?"
-    r"|points to|matches|corresponds to|therefore|so|thus|hence|option|choice)\b[\s,:*_\"'(]{0,6}(?:us with\s|only\s"
+    r"|points to|matches|corresponds to|causes|results in|leads to|produces|therefore|so|thus|hence|option|choice)\b[\s,:*_\"'(]{0,6}(?:us with\s|only\s"
     r"|with\s|option\s|choice\s|answer\s|letter\s)?"
     r"[\s*_\"'(]{0,4}\Z",
     re.IGNORECASE,
@@ -74,6 +74,13 @@ NOT_BEFORE = re.compile(
     r"|[:(*\"'_])){0,6}[\s(*\"'_:]{0,6}\Z",
     re.IGNORECASE,
 )
+RANKED = re.compile(
+    r"\b(?:(?:second|2nd|third|3rd|next)[\s-](?:best|choice|place|most likely|likeliest|pick|guess|option)|runner[\s-]?up"
+    r"|worst|least (?:likely|plausible|suitable)|close second)(?:\s(?:answer|choice|option|pick|guess|one))?"
+    r"[\s*_]{0,4}(?:is|would be|:|=|-|goes to)?[\s*_(\"']{0,6}(?:option\s|choice\s)?[(*_]{0,3}\Z",
+    re.IGNORECASE,
+)
+"""What ranks a choice behind another one: `Second best: D`."""
 AUX = r"(?:is|are|was|were|can|could|would|does|do|did|has|have|seems?|looks?|must|should|will|may|might)"
 NOT_AFTER = re.compile(
     r"[\s)*_\"'.,:]{0,6}(?:(?:which|that|it|this|also|both|all|choice|option)\s){0,2}"
@@ -120,3 +127,8 @@ REASONED = re.compile(r"[*_)]{0,3}(?:\s?[—–]\s|\s-\s|,?\s(?:because|since|as
 """What follows a letter that opens a text: its reason."""
 LEFT_OPEN = re.compile(r"\b(?:do|does|did|ca|wo|could|would)n['’]t:\s{0,3}[*_(]{0,3}\Z", re.IGNORECASE)
 """`It would fit if tadpoles counted, but they don't: B` denies nothing behind the colon."""
+ANSWER_TABLE = re.compile(
+    r"^[ ]{0,3}(?P<head>\|[^\n]{3,200})\n[ ]{0,3}\|[-:| ]{3,80}\n[ ]{0,3}(?P<row>\|[^\n]{3,300})(?:\n(?![ ]{0,3}\|)|\Z)",
+    re.MULTILINE,
+)
+"""A table of one row."""

@@ -16,6 +16,7 @@ from functools import lru_cache
 from tracedistill.answers.asides import aside, of_other_case
 from tracedistill.answers.choice_labels import label_of, labelled, undressed
 from tracedistill.answers.choice_patterns import (
+    ANSWER_TABLE,
     BOX,
     CHOICE_MARK,
     CHOSEN,
@@ -36,6 +37,7 @@ from tracedistill.answers.choice_patterns import (
     NOT_BEFORE,
     OR,
     PROVEN,
+    RANKED,
     REASONED,
     SETTLES,
     THOUGHT,
@@ -121,7 +123,7 @@ class _ChoiceReader:
         if box is not None:
             return self._boxed(box, loose)
         if lead is None and loose is None:
-            lead = self._ticked()
+            lead = self._ticked() or self._in_table()
         if (
             lead is not None
             and lead.value not in refused
@@ -178,6 +180,19 @@ class _ChoiceReader:
             return None
         named = _Named(found[0].start(1), found[0].end(1), found[0][1].upper(), by_words=False)
         return self._extracted(named, "the only one ticked")
+
+    def _in_table(self) -> Extracted | None:
+        """Return the choice in the column `Answer` of a table, if it has one row."""
+        table = ANSWER_TABLE.search(self.bare)
+        if table is None:
+            return None
+        names = [cell.strip(" *_").lower() for cell in table["head"].split("|")]
+        places = [place for place, name in enumerate(names) if name in ("answer", "choice", "option", "final answer")]
+        cells = table["row"].split("|")
+        if len(places) != 1 or len(cells) != len(names):
+            return None
+        begin = table.start("row") + sum(len(cell) + 1 for cell in cells[: places[0]])
+        return self._stated(begin, begin + len(cells[places[0]]))
 
     def _marked(self, statement: Statement) -> int | None:
         """Return the index where the value of a marked statement begins."""
@@ -261,6 +276,8 @@ class _ChoiceReader:
     def _denied(self, one: _Named) -> bool:
         before = self.bare[max(0, one.start - 60) : one.start]
         if NOT_BEFORE.search(before) is not None and not LEFT_OPEN.search(before):
+            return True
+        if RANKED.search(before) is not None:
             return True
         return NOT_AFTER.match(self.bare, one.end, one.end + 60) is not None
 

@@ -32,6 +32,8 @@ _POWER_OF = re.compile(r"[a-z]\^\{?[2-9].*[-+].*[a-z]\^\{?[2-9]")
 _VALUE = re.compile(r"[-\s\d./{}]+|\s*\\frac[\d{}\s]+")
 _TOKEN = re.compile(r"\\[a-zA-Z]+|[A-Za-z]+|\d+(?:\.\d+)?|\S")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_CAPITAL = re.compile(r"\\(Gamma|Delta|Theta|Lambda|Sigma|Phi|Psi|Omega)(?![A-Za-z])(?!\s?(?:\\left)?\()")
+r"""Capitals that the worker reads as their small letters; `\Gamma(` is a function."""
 _RELATIONS = frozenset(["<", ">", "=", "\\leq", "\\geq", "\\neq", "\\in", "\\notin", "\\equiv"])
 _SIGNS = frozenset(["+", "-", "*", "/", "\\pm", "\\mp", "\\cup", "\\cap"])
 
@@ -273,7 +275,8 @@ def _for_worker(expression: str) -> str:
     text = unwrapped(single_escaped(plain(expression)))
     for sign in ("\\$", "$", "\\(", "\\)"):
         text = text.replace(sign, "")
-    return ungrouped(as_latex(text)).strip().rstrip(".,;").strip()
+    latex = ungrouped(as_latex(text)).strip().rstrip(".,;").strip()
+    return _CAPITAL.sub(lambda match: f"X_{{{len(match[1])}{ord(match[1][0])}}}", latex)
 
 
 def _differs(left: str, right: str) -> bool:

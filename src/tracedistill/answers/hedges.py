@@ -26,7 +26,7 @@ _REFUTERS = word_set(
 _BOUNDS = word_set(
     "than als moins plus menos mais meno under over above below le ge lt gt leq geq least most up minimum maximum "
     "many much "
-    "mindestens more less fewer higher lower mehr weniger al como au"
+    "mindestens exceed exceeds exceeded exceeding surpass surpasses surpassed surpassing short dan capped limited go more less fewer higher lower mehr weniger al como au"
 )
 _PAIRS = word_set("or oder ou o u lub albo eller between zwischen entre tra tussen to through bis and und et y e")
 _BRACKETS = frozenset("([{⟨〈")
@@ -119,18 +119,20 @@ _BOUND = re.compile(
     r"|worse)"
     r" than(?: or equal to)?|\b(?:weniger|mehr) als|\b(?:moins|plus) de|\b(?:menos|más|mais) (?:de|que|do que)"
     r"|\b(?:meno|più) di"
-    r"|(?:меньше|больше|менее|более)|少于|多于|小于|大于|超过|不到|不足"
+    r"|(?:меньше|больше|менее|более)|少于|多于|小于|大于|超过|超過|不到|不足"
     r"|(?:\b(?:is|are|was|were|be|cost|costs|has|have|pay|pays|spent|earn|earns|just|remain|remains"
     r"|answer)\s{1,12}(?:just\s{1,12})?"
     r"(?:under|over|above|below))"
     r"|(?:(?:\A|[.!?:\n])[\s*_]{0,6}|\b(?:well|just|slightly|a little) )(?:under|over|above|below)"
+    r"|\b(?:exceed(?:s|ed|ing)?|surpass(?:es|ed|ing)?|short of|minder dan|meer dan|mindre än|mniej niż|więcej niż"
+    r"|ít hơn|nhiều hơn)|(?:أقل من|أكثر من|کمتر از|بیشتر از|น้อยกว่า|มากกว่า|פחות מ|יותר מ)-?"
     r"|(?<![\w\n>])[<>]=?|≤|≥|\\[lg](?:eq?|t)(?![a-z]))"
     r"(?:\s{1,12}(?:the|a|an|about|around|only|just))?[\s$(*€£{]{0,12}\Z",
     re.IGNORECASE,
 )
 _LIMIT = re.compile(
     r"(?:\b(?:at least|at most|up to|no (?:more|less|fewer) than|not (?:more|less|fewer) than|a (?:minimum"
-    r"|maximum) of|as many as"
+    r"|maximum) of|as many as|capped at|limited to|(?:does not|doesn['’]t|never|cannot|can['’]t) go (?:above|below|beyond)"
     r"|as much as|mindestens|höchstens|al menos|como máximo|au moins|au plus|не менее|не более)|至少|至多|最多)"
     r"(?:\s{1,12}(?:the|a|an|about))?[\s$(*€£]{0,12}\Z",
     re.IGNORECASE,
@@ -140,6 +142,7 @@ _AFTER_BOUND = re.compile(
     r"|(?:[A-Za-z-]{1,24}\s{1,12}){0,2}?(?:or|oder)\s{1,12}(?:more|less|fewer|mehr"
     r"|weniger|above|below|over"
     r"|under|higher|lower)\b"
+    r"|\s?(?:[\u0900-\u097f]{1,9} )?से (?:कम|अधिक|ज़्यादा|ज्यादा|नीचे|ऊपर)|['’]?[dt][ae]n (?:az|fazla|çok|küçük|büyük)\b"
     r"|[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]{0,3}?\s?(?:以上|以下|以内|以內|未満|未满|を超え|より多|より少|미만|이상|이하|초과))",
     re.IGNORECASE,
 )
@@ -162,6 +165,20 @@ _SYMBOLIC_AFTER = re.compile(
     r"|\s?/\s?[abcknpqrtuvwxyz](?![A-Za-z])|[²³⁴⁵⁶⁷⁸⁹ⁿ]"
     r"|[c-jlo-v]\s{1,3}(?:dollars?|cents?|euros?)\b|\s?\^\s{0,3}[-+(]?\d"
 )
+_FACTOR = re.compile(
+    r"\d\s?(?:cm|mm|m|ft|feet|in|inch(?:es)?|km|meters?)?\s?(?:×|(?<=[\s\d])x(?=[\s\d]))\s?\Z"
+    r"|\b(?:is|are|was|measures?|an?|exactly)\s\d+(?:\.\d+)?(?:\s(?:cm|mm|m|ft|feet|in|inch(?:es)?|km|meters?|squares?))?"
+    r" by \Z"
+)
+"""The second side of a size: `5 × 6`, `5 by 6`."""
+_FACTOR_AFTER = re.compile(r"\s?(?:cm|mm|m|ft|feet|in|inch(?:es)?|km|meters?)?\s?(?:×|x(?=[\s\d]))\s?\d[^=]{0,40}\Z")
+_SIZED = re.compile(r"\b(?:is|are|was|measures?|an?|exactly)\s\Z")
+_SIDE_AFTER = re.compile(r"\sby\s\d[^=]{0,20}\Z")
+_MULTIPLE = re.compile(
+    r"[\s*]{1,4}times[\s*]{1,4}(?:as\b|the\b|more\b|that\b|what\b|(?:larg|old|bigg|great|small|tall|long|high|heavi|fast)er\b)"
+)
+_MULTIPLE_ASKED = re.compile(r"\btimes\b|\bratio\b|\bfactor\b|\bcompare|\A\Z", re.IGNORECASE)
+"""`3 times as many` is a number of things only if the question asks for a multiple, or nothing is known of it."""
 _SUBSTITUTED = re.compile(
     r"\b(?:with|for|when|if|at|where|since|given|using)\s{1,3}\$?[A-Za-z]\s?=[\s$]{0,3}\Z", re.IGNORECASE
 )
@@ -234,6 +251,12 @@ def _alone(before: str, after: str, words: frozenset[str] | None, question: str)
     ):
         return "part"  # `with x = 4 that is 32 dollars`
     if after[:1] in _LETTERS and _SYMBOLIC_AFTER.match(after):
+        return "part"
+    if _FACTOR.search(before) or _FACTOR_AFTER.match(after):
+        return "part"
+    if after.startswith(" by ") and _SIDE_AFTER.match(after) and _SIZED.search(before):
+        return "part"
+    if "times" in after[:12] and _MULTIPLE.match(after) and not _MULTIPLE_ASKED.search(question):
         return "part"
     return ""
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from tracedistill.answers.asides import aside, of_other_case, refuses
-from tracedistill.answers.asked import asked_quantity
+from tracedistill.answers.asked import asked_quantity, stems
 from tracedistill.answers.behind import same_amount
 from tracedistill.answers.choice_labels import label_of
 from tracedistill.answers.choices import named_anywhere, read_choice
@@ -114,6 +114,9 @@ class _AnswerReader:
         if not self.part.strip():
             return Extracted(None, None, "the answer is empty" if self.text.strip() else "the text is empty")
         kind = self.policy.kind
+        mark = last_mark(self.part, 0, len(self.part))
+        if mark is not None and _PLACEHOLDER.match(self.part, self.part.rfind(":", 0, mark) + 1):
+            return Extracted(None, None, "the answer is a placeholder")
         if kind in ("number", "choice") and refuses(self.part):
             return Extracted(None, None, "the text refuses to answer")
         if kind == "number":
@@ -247,9 +250,16 @@ def _bare_words(stated: str) -> str:
     return words if words.count("*") == 1 and not words.startswith("*") else words.strip("* ")
 
 
+_PLACEHOLDER = re.compile(
+    r"[\s*_`$]{0,6}(?:[<\[{(]{1,2}\s?(?:(?:your|the|final|numeric|numerical|insert|correct|some|a)\s){0,3}"
+    r"(?:answer|number|value|result|letter|choice|option|integer|name|text)(?:\s(?:here|goes here))?\s?[>\]})]{1,2}"
+    r"|_{3,}|\?{2,}|\.{3}|…|tbd\b|n/a\b)[\s*_`$.]{0,6}(?:\n|\Z)",
+    re.IGNORECASE,
+)
+"""A template's place for an answer, left as it was."""
 STATED_WORDS = "stated as the answer"
 _WORD_STATEMENTS = 30
-_FIRST = re.compile(r"[^.!?\n]{1,200}[.!?](?=\s)")
+_FIRST = re.compile(r"(?:[^.!?\n]|(?<=\b(?:Dr|Mr|Ms|St|Jr|Sr))\.|(?<=\b(?:Mrs))\.|(?<=\bProf)\.){1,200}+[.!?](?=\s)")
 _CONCLUSIVE = ("box", "stated as the answer", "last formula")
 _TAGS = re.compile(r"</?(?:think|answer)>", re.IGNORECASE)
 
@@ -328,16 +338,26 @@ def _words_rule(gold: str, prediction: Extracted, question: str, closed: tuple[s
     if first and polar and not marked and not polar_head(words):
         return "stated first" if first == gold.casefold() else ""
     rule = states(gold, words, question, marked)
+    first_label, last_label = _LABEL_LINE.match(opening), _LABEL_LINE.match(words)
+    if rule and first_label and last_label and _other_label(last_label.group(), first_label.group(), question):
+        rule = ""
     if rule or marked or not opening or opening == prediction.text:
         return rule
     if first and polar:
         return "stated first" if first == gold.casefold() else ""
     head = _LABEL_LINE.match(opening)
-    if head and same_words(gold, opening[head.end() :]):
+    if head and same_words(gold, opening[head.end() :]) and not _other_label(head.group(), words, question):
         return "a label's line"
     if same_words(gold, opening) and not (set(closed) and named_anywhere(prediction.text, closed)):
         return "the first line"
     return ""
+
+
+def _other_label(label: str, last: str, question: str) -> bool:
+    """Return whether the label of the last line names more of the question than that of the first."""
+    other = _LABEL_LINE.match(last)
+    asked = stems(question)
+    return other is not None and len(asked & stems(other.group())) > len(asked & stems(label))
 
 
 def _behind(text: str, read: Extracted) -> str:

@@ -22,6 +22,7 @@ _SIMPLE = (
     (re.compile(r"∞|\binfinity\b"), r"\\infty "),
     (re.compile(r"π"), r"\\pi "),
     (re.compile(r"∪"), r"\\cup "),
+    (re.compile(r"\\varnothing(?![a-z])|[∅⌀]|\A\\\{\s*\\\}\Z"), r"\\emptyset "),
     (re.compile(r"√\s*(\d+)"), r"\\sqrt{\1}"),
     (re.compile(r"\\?\$"), ""),
     (re.compile(r"\\%"), "%"),

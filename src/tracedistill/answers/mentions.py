@@ -266,7 +266,7 @@ def _weigh(
     if quantity.word:
         weight -= 2 if quantity.value == 1 else 0.5
     if before.endswith("**"):
-        weight += 1
+        weight += 2.5 if text.count("**", start, end) == 2 else 1
     if _RATE.match(text, quantity.end, end) and not _RATE_ASKED.search(asked.question):
         weight -= 5
     if (

@@ -34,7 +34,9 @@ _EXCEPT = re.compile(
     re.IGNORECASE,
 )
 _PLAIN_UNIT = re.compile(r"(?<=\d)\s?(?:[ckm]?m|ft|in|yd|mi)[²³]")
-_JOIN = re.compile(r"\b(?:and|or)\b")
+_JOIN = re.compile(r"\b(?:and|or)\b(?:\s(?:also|then|by)\b){0,2}")
+_LINKED = re.compile(r"(?:\s(?:also|then|by)\b){1,2}")
+"""Words that only lead from one solution to the next: `x = 7 and also by x = 0`."""
 _SPOKEN_OF = re.compile(
     r"[\s`*$)]{0,4}(?:is|are|was|has|have|had|can|could|will|would|does|do|equals|gives|becomes|intersects?|passes"
     r"|crosses|opens)\b",
@@ -90,10 +92,18 @@ def _runs(text: str, start: int, end: int) -> list[tuple[int, int]]:
     kinds = [_kind(token, tokens, place) for place, (token, _, _) in enumerate(tokens)]
     runs: list[tuple[int, int]] = []
     begin = -1
+    joined = -1
     for place, (token, left, right) in enumerate(tokens):
         kind = kinds[place]
+        if place <= joined:
+            continue
         if kind == "join":
-            ahead = next((k for k in kinds[place + 1 :] if k != "space"), "word")
+            linked = _LINKED.match(text, right, end)
+            after = place
+            while linked and after + 1 < len(tokens) and tokens[after + 1][1] < linked.end():
+                after += 1
+            ahead = next((k for k in kinds[after + 1 :] if k != "space"), "word")
+            joined = after if begin >= 0 and ahead == "math" else joined
             kind = "math" if begin >= 0 and ahead == "math" else "word"
         if kind == "math" and begin < 0:
             begin = left

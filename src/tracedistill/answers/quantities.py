@@ -50,7 +50,7 @@ _QUANTITY = re.compile(
     rf"|\s?[{_GLYPHS}])?"
     r"|(?P<frac>\\[dtc]?frac\s?(?:\{-?\d+\}\s?\{\d+\}|\d\d(?!\d)|\d\s?\{\d+\}))"
     rf"|(?P<glyph>[{_GLYPHS}]))"
-    r"(?P<tail>,\d{1,30}(?!,?\d)|\s?%|\s?\$(?![\d\\])|€|£)?"
+    r"(?P<tail>,\d{1,30}(?!,?\d)|\s?%|\s?\$(?![\d\\])|[€£]|\s?[€£¥₹](?!\d))?"
     rf"|(?P<words>\b(?=[efnostz]){WORD_NUMBER}))",
     re.IGNORECASE,
 )

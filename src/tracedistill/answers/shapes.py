@@ -9,7 +9,9 @@ from typing import Literal
 Form = Literal["single", "list", "set", "tuple", "vector", "interval", "union", "cases"]
 
 _OPENERS, _CLOSERS = frozenset("([{"), frozenset(")]}")
-_JOIN = re.compile(r"\s{0,12}(?:,|;)?\s{0,12}\b(?:and|or)\b\s{0,12}", re.IGNORECASE)
+_JOIN = re.compile(
+    r"\s{0,12}(?:,|;)?\s{0,12}\b(?:as well as|and|or)\b(?:\s(?:also|then|by)\b){0,2}\s{0,12}", re.IGNORECASE
+)
 _MATRIX = re.compile(r"\\begin\{[pbB]?matrix\}(.*)\\end\{[pbB]?matrix\}", re.DOTALL)
 _CASES = re.compile(
     r"(?:[a-zA-Z]\s{0,12}(?:\(\s{0,12}[a-z]\s{0,12}\))?\s{0,12}=\s{0,12})?\\begin\{cases\}(.*)\\end\{cases\}", re.DOTALL

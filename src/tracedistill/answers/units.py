@@ -46,6 +46,8 @@ UNITS: dict[str, Unit] = {
     **_table("money", "1: cent; 100: dollar usd buck"),
     **_table("euro", "1: euro eur"),
     **_table("sterling", "1: gbp; 1/100: pence"),
+    **_table("yen", "1: yen jpy"),
+    **_table("rupee", "1: rupee inr"),
     **_table("percent", "1: percent percentage pct %"),
     **_table("angle", "1: degree"),
     **_table("dozen", "12: dozen"),
@@ -55,8 +57,8 @@ UNITS: dict[str, Unit] = {
 DOLLAR, PERCENT = UNITS["dollar"], UNITS["percent"]
 CLOCK, HALF_DAY = Unit("clock", "clock", Fraction(1)), Unit("am or pm", "clock", Fraction(1))
 """A time of day in minutes (or a ratio) without and with `am` or `pm`."""
-CURRENCY = {"$": DOLLAR, "€": UNITS["euro"], "£": UNITS["gbp"], "¥": Unit("yen", "yen", Fraction(1))}
-CURRENCY["₹"] = Unit("rupee", "rupee", Fraction(1))
+CURRENCY = {"$": DOLLAR, "€": UNITS["euro"], "£": UNITS["gbp"], "¥": UNITS["yen"]}
+CURRENCY["₹"] = UNITS["rupee"]
 
 
 def convert(value: Fraction, unit: Unit | None, wanted: Unit | None) -> Fraction:
@@ -87,9 +89,91 @@ def symbol(text: str, start: int) -> tuple[str, int] | None:
 
 
 def other_symbols(left: str, right: str) -> bool:
-    """Return whether the numbers of two texts stand before different unit symbols, such as `5 mW` and `5 MW`."""
+    """Return whether two texts are symbols that their case tells apart: `5 mW` and `5 MW`, `Co` and `CO`."""
+    short = left.strip(_MARKS), right.strip(_MARKS)
+    if short[0] != short[1] and len(short[0]) == 2 and short[0].lower() == short[1].lower():
+        return any(one in _ELEMENTS and other.isupper() for one, other in (short, short[::-1]))
     one, two = ({symbol(text, at.end()) for at in _NUMBER.finditer(text)} - {None} for text in (left, right))
     return bool(one and two) and one.isdisjoint(two)
 
 
 _NUMBER = re.compile(r"\d(?!\d)")
+_MARKS = " *_`\"'.!$"
+_ELEMENTS = frozenset(
+    [
+        "Li",
+        "Ne",
+        "Na",
+        "Mg",
+        "Al",
+        "Si",
+        "Cl",
+        "Ar",
+        "Ca",
+        "Sc",
+        "Ti",
+        "Cr",
+        "Mn",
+        "Fe",
+        "Co",
+        "Ni",
+        "Cu",
+        "Zn",
+        "Ga",
+        "Ge",
+        "Se",
+        "Br",
+        "Kr",
+        "Rb",
+        "Sr",
+        "Nb",
+        "Mo",
+        "Tc",
+        "Ru",
+        "Rh",
+        "Pd",
+        "Ag",
+        "Cd",
+        "Sn",
+        "Sb",
+        "Te",
+        "Xe",
+        "Cs",
+        "Ba",
+        "La",
+        "Ce",
+        "Pr",
+        "Nd",
+        "Sm",
+        "Eu",
+        "Gd",
+        "Tb",
+        "Dy",
+        "Ho",
+        "Er",
+        "Tm",
+        "Yb",
+        "Lu",
+        "Hf",
+        "Ta",
+        "Re",
+        "Os",
+        "Ir",
+        "Pt",
+        "Au",
+        "Hg",
+        "Tl",
+        "Pb",
+        "Bi",
+        "Po",
+        "Rn",
+        "Fr",
+        "Ra",
+        "Ac",
+        "Th",
+        "Pa",
+        "Np",
+        "Pu",
+    ]
+)
+"""Symbols of elements that are no English words; in capitals they are another formula or abbreviation."""

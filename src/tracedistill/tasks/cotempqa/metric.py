@@ -37,6 +37,8 @@ _PERIODS = (r" from .+? to .+?\.", r" in .+?\.", r" from .+?", r"\.")
 _PATTERNS = {verb: tuple(re.compile(rf"(.+?) {verb} (.+?){period}") for period in _PERIODS) for _, verb in _RELATIONS}
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _LEAD = re.compile(r"\A\s*(?:assistant\b\s*)+", re.IGNORECASE)
+_INLINE = re.compile(r"(?<=[.;!?] )(?:final )?answer\s?:\s(?!.*\banswer\s?:)", re.IGNORECASE | re.DOTALL)
+"""The last `Answer:` that follows a sentence on its line."""
 _CLOSED = re.compile(r"</think>", re.IGNORECASE)
 _ESCAPED = re.compile(r"\\(?:(['\"])|x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4}))")
 
@@ -127,6 +129,9 @@ def answer_part(text: str) -> tuple[str, bool]:
     part = parts.answer
     if part is None and "<answer>" not in text.lower():
         part = parts.trace
+    inline = None if part is None or "<answer>" in text.lower() else _INLINE.search(part)
+    if part is not None and inline is not None:
+        part, marked = part[inline.end() :], True
     plain = _ESCAPED.sub(lambda escape: escape[1] or chr(int(escape[2] or escape[3], 16)), _LEAD.sub("", part or ""))
     return " ".join(plain.split()), marked or parts.answer is not None
 
@@ -162,17 +167,44 @@ def score_corrected(
     rest, question_text = one_line(part.lower()), one_line(question.lower())
     gold = {one_line(name.lower()) for name in golds}
     predicted: list[str] = []
+    unstated = False
     for name in map(one_line, candidates(facts, golds, asked_side(triple_element))):
         if name not in rest:
             continue
         # whole words only: a director is not a rector
         whole = re.compile(rf"(?<!\w){re.escape(name)}(?!\w)")
+        if not _stands(one_line(part.lower()), whole):
+            rest = whole.sub("", rest)
+            unstated = True
+            continue
         rest, count = whole.subn("", rest)
         if count and (name in gold or not whole.search(question_text)):
             predicted.append(name)
     if predicted:
         predicted += _further_names(part, predicted, question_text)
-    return _score(predicted or [rest], golds, bool(predicted))
+    return _score(predicted or [rest], golds, bool(predicted or unstated))
+
+
+def _stands(part: str, whole: re.Pattern[str]) -> bool:
+    """Return whether a name stands anywhere in a text neither denied, nor as a former one, nor as an alternative."""
+    found = list(whole.finditer(part))
+    return not found or any(
+        not _NOT_BEFORE.search(part[max(0, one.start() - 60) : one.start()])
+        and not _NOT_AFTER.match(part, one.end(), one.end() + 80)
+        for one in found
+    )
+
+
+_NOT_BEFORE = re.compile(
+    r"(?:\b(?:not|never|no longer|neither|nor|rather than|instead of|except(?: for)?|other than|unlike|formerly|previously"
+    r"|former|ex-?|used to be|either|or)|n['’]t)\s(?:(?:yet|anymore|be|been|by|for|at|in|with|of|as|the|an?|member of"
+    r"|work(?:ing|ed)? for|attend(?:ing|ed)?|play(?:ing|ed)? for|h(?:old|olding|eld) the position of)\s){0,4}[\"'*(]{0,3}\Z"
+)
+_NOT_AFTER = re.compile(
+    r"[\"'*)]{0,3}(?:\s(?:is|was|were|are|did|does|do|has|had|could|can)(?:n['’]t| not| never| no longer)\b"
+    r"|,? (?:is|was|would be) (?:wrong|incorrect|out)\b|,? or (?:(?:for|at|the|perhaps|maybe|possibly) ){0,2}[\"'*(]{0,3}\w"
+    r"|(?: only)? until [^.,;]{4,24},? (?:and |when |but )(?:only )?(?:then|after|later|became|before)\b)"
+)
 
 
 def _further_names(part: str, answers: list[str], question: str) -> list[str]:
