@@ -21,7 +21,10 @@ from tracedistill.files import file_hash
 def place(tmp_path: Path) -> Path:
     """A working folder with the two run folders."""
     with tarfile.open(ROOT / "tests" / "data" / "last_version.tar.xz") as archive:
-        archive.extractall(tmp_path, filter="data")
+        if hasattr(tarfile, "data_filter"):
+            archive.extractall(tmp_path, filter="data")
+        else:  # Python before 3.11.4
+            archive.extractall(tmp_path)
     return tmp_path
 
 

@@ -351,6 +351,9 @@ HOSTILE = {
     "code, names": "\n".join(f"name{number} = name{number + 1} + 1" for number in range(1_900)),
     "table": "| a | total |\n|---|---|\n" + "| 1 | 2 | 3 |\n" * 1_900,
     "shares": "10% = 6, so " * 5_000,
+    "arrows": "6 —(+4)→ 10 " * 1_500,
+    "JSON": '{"value": 4, "expression": "1 + 1", ' * 900,
+    "each": "4 cans with 3 tomatoes each make 12 " * 1_500,
     "parts": "\n".join(f"7 * {number} = {7 * number}" for number in range(600)),
 }
 

@@ -13,7 +13,8 @@ _OPENS = (
 _NOTE = re.compile(
     _OPENS + r"(?:(?:note|notes|nb|n\.b\.|p\.?s\.?|remark|remarks|reminder|tip|hint|fun fact|disclaimer|caveat"
     r"|confidence|explanation"
-    r"|reasoning|reason|rationale|justification|assumptions?(?: made| used)?(?=[\s*_]{0,4}[:,])|givens?(?=[\s*_]{0,4}:)|source|sources|interpretation|context|comparison"
+    r"|reasoning|reason|rationale|justification|assumptions?(?: made| used)?(?=[\s*_]{0,4}[:,])"
+    r"|givens?(?=[\s*_]{0,4}:)|source|sources|interpretation|context|comparison"
     r"|for (?:comparison|reference|context|example|instance)|by the way|incidentally|as a (?:side note|bonus)|side note"
     r"|in (?:contrast|comparison)|note that|keep in mind|remember|be aware|interestingly"
     r"|注|注意|备注|说明|解释|Hinweis|Anmerkung|Nota|Remarque|Erklärung|Explicación|Примечание)"
@@ -106,7 +107,8 @@ _COMPARES = re.compile(
 )
 _HINTS = word_set(
     "note notes nb n p s ps remark remarks reminder tip hint fun disclaimer caveat confidence assumption assumptions "
-    "given givens source sources interpretation context comparison reference example instance way incidentally bonus side contrast "
+    "given givens source sources interpretation context comparison reference example instance way incidentally "
+    "bonus side contrast "
     "remember aware mind interestingly explanation reasoning reason rationale justification check checking recheck "
     "verify verifying verification validate validating confirm confirming proof sanity plug plugging substitute "
     "substituting checks makes consistent correct reasonable matches fits agrees alternative alternatively another "

@@ -31,7 +31,8 @@ SETTLES = re.compile(
     r"|selected|choosing|picking"
     r"|selecting|go with|going with|going for|opt for|answer|answering|say|saying|settle on|leaves|leaving|left with"
     r"|remains|conclude|favou?rs?"
-    r"|points to|matches|corresponds to|causes|results in|leads to|produces|therefore|so|thus|hence|option|choice)\b[\s,:*_\"'(]{0,6}(?:us with\s|only\s"
+    r"|points to|matches|corresponds to|causes|results in|leads to|produces|therefore|so|thus|hence|option"
+    r"|choice)\b[\s,:*_\"'(]{0,6}(?:us with\s|only\s"
     r"|with\s|option\s|choice\s|answer\s|letter\s)?"
     r"[\s*_\"'(]{0,4}\Z",
     re.IGNORECASE,
@@ -75,7 +76,8 @@ NOT_BEFORE = re.compile(
     re.IGNORECASE,
 )
 RANKED = re.compile(
-    r"\b(?:(?:second|2nd|third|3rd|next)[\s-](?:best|choice|place|most likely|likeliest|pick|guess|option)|runner[\s-]?up"
+    r"\b(?:(?:second|2nd|third|3rd|next)[\s-](?:best|choice|place|most likely|likeliest|pick|guess|option)"
+    r"|runner[\s-]?up"
     r"|worst|least (?:likely|plausible|suitable)|close second)(?:\s(?:answer|choice|option|pick|guess|one))?"
     r"[\s*_]{0,4}(?:is|would be|:|=|-|goes to)?[\s*_(\"']{0,6}(?:option\s|choice\s)?[(*_]{0,3}\Z",
     re.IGNORECASE,
@@ -128,7 +130,8 @@ REASONED = re.compile(r"[*_)]{0,3}(?:\s?[—–]\s|\s-\s|,?\s(?:because|since|as
 LEFT_OPEN = re.compile(r"\b(?:do|does|did|ca|wo|could|would)n['’]t:\s{0,3}[*_(]{0,3}\Z", re.IGNORECASE)
 """`It would fit if tadpoles counted, but they don't: B` denies nothing behind the colon."""
 ANSWER_TABLE = re.compile(
-    r"^[ ]{0,3}(?P<head>\|[^\n]{3,200})\n[ ]{0,3}\|[-:| ]{3,80}\n[ ]{0,3}(?P<row>\|[^\n]{3,300})(?:\n(?![ ]{0,3}\|)|\Z)",
+    r"^[ ]{0,3}(?P<head>\|[^\n]{3,200})\n[ ]{0,3}\|[-:| ]{3,80}\n"
+    r"[ ]{0,3}(?P<row>\|[^\n]{3,300})(?:\n(?![ ]{0,3}\|)|\Z)",
     re.MULTILINE,
 )
 """A table of one row."""

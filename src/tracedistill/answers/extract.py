@@ -34,7 +34,8 @@ _RESTATED = re.compile(
     r"[,，、;(（—–]\s{0,3}(?:c['’]est-à-dire|autrement dit|soit\b|das heißt|d\. ?h\."
     r"|also\s(?=\d)|es decir|o sea|cioè|ossia"
     r"|ou seja|isto é|то есть|т\. ?е\.|也就是|即|相当于|つまり|すなわち|즉|i\.e\.)"
-    r"|(?:[,;(:]|\s-)\s{0,3}(?:(?:that is|that's|or|which is|it's),?\s)?(?:(?:an? (?:little|bit|touch|tad|shade)|just|slightly"
+    r"|(?:[,;(:]|\s-)\s{0,3}(?:(?:that is|that's|or|which is|it's),?\s)?(?:(?:an? (?:little|bit|touch|tad|shade)"
+    r"|just|slightly"
     r"|somewhat|well)\s(?:over|under|above|below|(?:more|less|better|worse) than|short of)"
     r"|(?:about|roughly|around|nearly|almost|close to|approximately)(?= \w{1,6} (?:in|out of) \w{1,6}\b))\s",
     re.IGNORECASE,

@@ -26,7 +26,8 @@ _REFUTERS = word_set(
 _BOUNDS = word_set(
     "than als moins plus menos mais meno under over above below le ge lt gt leq geq least most up minimum maximum "
     "many much "
-    "mindestens exceed exceeds exceeded exceeding surpass surpasses surpassed surpassing short dan capped limited go more less fewer higher lower mehr weniger al como au"
+    "mindestens exceed exceeds exceeded exceeding surpass surpasses surpassed surpassing short dan capped "
+    "limited go more less fewer higher lower mehr weniger al como au"
 )
 _PAIRS = word_set("or oder ou o u lub albo eller between zwischen entre tra tussen to through bis and und et y e")
 _BRACKETS = frozenset("([{⟨〈")
@@ -132,7 +133,8 @@ _BOUND = re.compile(
 )
 _LIMIT = re.compile(
     r"(?:\b(?:at least|at most|up to|no (?:more|less|fewer) than|not (?:more|less|fewer) than|a (?:minimum"
-    r"|maximum) of|as many as|capped at|limited to|(?:does not|doesn['’]t|never|cannot|can['’]t) go (?:above|below|beyond)"
+    r"|maximum) of|as many as|capped at|limited to|(?:does not|doesn['’]t|never|cannot|can['’]t) go (?:above"
+    r"|below|beyond)"
     r"|as much as|mindestens|höchstens|al menos|como máximo|au moins|au plus|не менее|не более)|至少|至多|最多)"
     r"(?:\s{1,12}(?:the|a|an|about))?[\s$(*€£]{0,12}\Z",
     re.IGNORECASE,

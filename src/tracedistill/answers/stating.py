@@ -29,8 +29,10 @@ _SPAN = re.compile(r"(?<=\d)(?:\s?(?:-|–|—|~|〜)\s?|\s(?:to|through|until|b
 _FROM = re.compile(r"\b(?:between|from) ([$£€]?\d[\d,.]{0,12}) (?:and|to) (?=[$£€]?\d)", re.IGNORECASE)
 _POLAR = word_set("yes no true false")
 _POLAR_HEAD = re.compile(
-    r"[\s*_\"'`(\[#>-]{0,12}(?:(?:(?:that|this|it)(?:['’]s| is)|(?:the|this|that) (?:statement|claim|sentence|assertion) is)"
-    r"\s(?:(?:definitely|certainly|indeed|clearly|quite|absolutely) )?[*_]{0,2}(?=true|false))?(yes|no|true|false)\b[*_\"'`)\]]{0,12}(?=\s{0,12}(?:[,.;:!)—–-]|\Z|\n)"
+    r"[\s*_\"'`(\[#>-]{0,12}(?:(?:(?:that|this|it)(?:['’]s| is)|(?:the|this|that) (?:statement|claim|sentence"
+    r"|assertion) is)"
+    r"\s(?:(?:definitely|certainly|indeed|clearly|quite|absolutely) )?[*_]{0,2}(?=true|false))?(yes|no|true"
+    r"|false)\b[*_\"'`)\]]{0,12}(?=\s{0,12}(?:[,.;:!)—–-]|\Z|\n)"
     r"|\s{1,12}(?:because|since|as|it|they"
     r"|he|she|there|this|that|the|we|you|i|its)\b)",
     re.IGNORECASE,

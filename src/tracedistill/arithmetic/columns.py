@@ -12,9 +12,10 @@ from fractions import Fraction
 
 _NUMBER = r"[$£€]?[ ]?\d[\d,]{0,20}(?:\.\d{1,10})?"
 _SIGN = r"[-+−–×*xX÷/·]|\\times|\\div"
+_GAP = r"(?:[ ]|&|\\[,;:! ]|\\q?quad(?![A-Za-z])|~|\\h?phantom\{[^{}]{0,20}\}){0,6}"
 _END = r"(?:[ ]?&?[ ]?\\\\)?"
-_FIRST = re.compile(rf"(?:&[ ]?)?({_NUMBER}){_END}")
-_ENTRY = re.compile(rf"(?:&[ ]?)?({_SIGN})?[ ]?(?:&[ ]?)?({_NUMBER}){_END}")
+_FIRST = re.compile(rf"{_GAP}({_NUMBER}){_END}")
+_ENTRY = re.compile(rf"{_GAP}({_SIGN})?{_GAP}({_NUMBER}){_END}")
 _RULE = re.compile(r"[+]?(?:-{2,60}|_{2,60}|={2,60}|[─—–━]{2,60}|(?:- ){2,60}-)[+]?|\\hline")
 _SIGNS = {"−": "-", "–": "-", "×": "*", "x": "*", "X": "*", "·": "*", "÷": "/", r"\times": "*", r"\div": "/"}
 _MAX_LINES = 30
@@ -66,13 +67,14 @@ _JOINED = re.compile(
     rf"(?: (?:{_SIGN})?[ ]?{_NUMBER}){{0,28}})(?: {_RULED} (?P<sum>{_NUMBER}))?(?![\w.,]*\d)"
 )
 _ROW_END = re.compile(r" ?(?:\\\\|&) ?")
+_SPACING = re.compile(r"(?:[ ]|\\[,;:! ]|\\q?quad(?![A-Za-z])|~|\\h?phantom\{[^{}]{0,20}\})+")
 _PART = re.compile(rf"({_SIGN})?[ ]?({_NUMBER})")
 
 
 def with_columns(text: str) -> str:
     """Write the joined lines of written columns as equations."""
     if r"\hline" in text:
-        text = _ROW_END.sub(" ", text)
+        text = _SPACING.sub(" ", _ROW_END.sub(" ", text))
     return _JOINED.sub(_as_equation, text)
 
 

@@ -97,8 +97,16 @@ _OPERATOR = re.compile(r"\d[^|]{0,30}?[-+*/×÷·−•][^|]{0,10}?\d")
 
 _CLOCK = re.compile(
     r"(?<![\d:.,])(\d{1,12}(?:\.\d{1,4})?)(?: {1,2}: {1,2}|:)(\d{1,12}(?:\.\d{1,4})?)(?![\d:])"
-    r"(?=(?: [A-Za-z]{1,12}){0,2} ?=)"
+    r"(?=(?: [A-Za-z]{1,12}){0,2} ?(?:=|≈|gives (?=\d)) ?[$£€]?(?P<result>\d[\d,]{0,12}(?:\.\d{1,4})?)?(?! ?[:∶]))"
 )
+
+
+_AMOUNT = r"[$£€]?\d[\d,]{0,12}(?:\.\d{1,4})?"
+_ON_ARROW = re.compile(
+    rf"(?<![\d.,])({_AMOUNT})(?: [A-Za-z]{{2,15}}){{0,2}} ?[—–─-]{{0,3}} ?[(\[]([-+−–*/×÷·]) ?({_AMOUNT})[)\]] ?"
+    rf"(?:[—–─]{{0,3}}→|-{{0,3}}>) ?(?=(?:[A-Za-z'’]{{1,15}} ){{0,3}}({_AMOUNT})(?![\d.,]*\d)(?! ?[+*/×÷=%]))"
+)
+"""An operation written on the arrow from one number to the next: `60 —(+4)→ 64`."""
 
 
 def plain(text: str) -> str:
@@ -117,6 +125,8 @@ def plain(text: str) -> str:
         text = _INDIAN.sub(lambda m: m.group().replace(",", ""), text)
     if "|" in text:
         text = _cells(text)
+    if "→" in text or "->" in text:
+        text = _ON_ARROW.sub(r"\1 \2 \3 = \4 ; ", text)
     if ":" in text:
         text = _CLOCK.sub(_ratio, text)
     text = _unmarked(text)
@@ -124,6 +134,8 @@ def plain(text: str) -> str:
         text = _without_latex(text)
     if "$-" in text or "$ -" in text:
         text = _NEGATIVE_MONEY.sub("-$", text)
+    if ". " in text or ".)" in text:
+        text = _ABBREVIATED.sub(r"\g<unit>", text)
     if "..." in text or "…" in text:
         text = _GOES_ON.sub(r"\1", text)
     if "%" in text:
@@ -131,6 +143,12 @@ def plain(text: str) -> str:
     return _ORDINAL_RESULT.sub(r"\1", _SHORT_REMAINDER.sub(" remainder ", text))
 
 
+_ABBREVIATED = re.compile(
+    r"(?<=\d)(?P<unit> ?(?:lbs?|oz|ft|in|yds?|mi|gals?|qts?|pts?|hrs?|mins?|secs?|pcs?|doz|wks?|yrs?|mos?|cm|km|kg|sq))"
+    r"\.(?= ?[-+*/×÷=≈−–)]| ?x ?\d| (?:each|per|of|is|gives|makes|equals)\b)",
+    re.IGNORECASE,
+)
+"""Units with a dot that ends no sentence: `40 × 2 lb. = 80 lb.`."""
 _MODULO = re.compile(r"(?<=\d) % (?=\d)")
 _NEGATIVE_MONEY = re.compile(r"\$ ?-(?=\d)")
 _GOES_ON = re.compile(r"(?<=\.\d)(\d{0,20})(?:\.\.\.|…)")
@@ -200,17 +218,39 @@ def _cells(text: str) -> str:
 
 
 def _ratio(match: re.Match[str]) -> str:
-    """Keep a time of day; replace a single colon between other numbers by RATIO."""
+    """Keep a time of day and the colon behind a name; replace a single colon between other numbers by RATIO.
+
+    Behind a word that may name the first number (`Step 1 : 5 = 5`), a colon divides where that comes out right. What
+    comes out wrong there may be no division: it is left unreadable, unless the word is one that names numbers.
+    """
     compact = ": " not in match.group()
     if compact and len(match[2]) == 2 and float(match[1]) <= 24 and float(match[2]) < 60:
         return match.group()
-    before = match.string[max(0, match.start() - 12) : match.start()]
-    if _ENUMERATED.search(before):
-        return match.group()  # `Step 1 : 5 + 4 = 9`
-    return f"{match[1]} {RATIO} {match[2]}"
+    divided = f"{match[1]} {RATIO} {match[2]}"
+    before = _WORD_BEFORE.search(match.string[max(0, match.start() - 16) : match.start()])
+    if before is None or _LEADS.fullmatch(before[1]):
+        return divided
+    if before and match["result"] and float(match[2]):
+        result = float(match["result"].replace(",", ""))
+        if abs(float(match[1]) / float(match[2]) - result) < 0.01:
+            return divided
+    numbered = before[1] == "#" or _NUMBERED.fullmatch(before[1]) or (before[1][0].isupper() and float(match[1]) <= 20)
+    return match.group() if numbered else f"{match[1]} {_UNSURE} {match[2]}"
 
 
-_ENUMERATED = re.compile(r"[A-Za-z#]\.? ?$")
+_UNSURE = "⁝"
+"""Replaces a colon that may divide: no sign that `sentences` knows."""
+_WORD_BEFORE = re.compile(r"([A-Za-z]+|#)\.? ?$")
+_LEADS = re.compile(
+    r"gets?|got|is|are|was|were|has|have|had|receives?|received|makes?|made|gives?|pays?|paid|costs?|needs?|earns?|earned"
+    r"|of|by|so|then|and|or|each|everyone|everybody|be|compute|calculate|divide|total|with|find|get|we|i|he|she|they",
+    re.IGNORECASE,
+)
+_NUMBERED = re.compile(
+    r"step|day|week|month|year|hour|case|part|option|question|problem|person|group|class|room|round|game|table|box|stage"
+    r"|level|row|column|line|number|no|nr|item|example|team|player|friend|child|phase|method|way|chapter|section",
+    re.IGNORECASE,
+)
 
 
 _DECIMAL_COMMA = re.compile(r"(?<![\d.,(])(?:\d{1,9}|\d{1,3}(?:\.\d{3})+),(?:\d{1,2}|\d{4,9})(?![\d.]|,\d)(?!\))")

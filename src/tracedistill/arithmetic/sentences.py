@@ -173,7 +173,8 @@ class SentenceReader:
                 self.share = True
                 # `10% of the $400 + $1580` is the share of a sum;
                 # `3/3 - 2/3 = 1/3 of $150`: the share is what is meant, not its value
-                self.doubt = self.doubt or "the" in piece or bool(self.events and self.events[-1])
+                alone = len(self.items) == (3 if fraction else 1)
+                self.doubt = self.doubt or "the" in piece or (alone and bool(self.events and self.events[-1]))
                 self._add("*", start, end)
             else:
                 self._word("of", False)

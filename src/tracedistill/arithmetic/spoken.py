@@ -29,6 +29,27 @@ def _difference(match: re.Match[str]) -> str:
     return f"{one} - {other}" if values[0] >= values[1] else f"{other} - {one}"
 
 
+def _raised(match: re.Match[str]) -> str:
+    return _changed(match, "+")
+
+
+def _lowered(match: re.Match[str]) -> str:
+    return _changed(match, "-")
+
+
+def _changed(match: re.Match[str], sign: str) -> str:
+    """Write an increase or decrease by an amount or a percentage; one by a factor, or again and again, stays."""
+    amount = match["b"].split()
+    if len(amount) == 1 and amount[0].endswith("%"):
+        whole = re.search(_NUM, match["a"])
+        return f"{match['a']} {sign} {amount[0]} of {whole.group()}" if whole else match.group()
+    once = len(amount) < 3 and not _REPEATED.search(match["b"])
+    return f"{match['a']} {sign} {match['b']}" if once else match.group()
+
+
+_REPEATED = re.compile(r"[%/]|\b(?:per|each|every|times|fold|daily|weekly|monthly|yearly|percent)", re.IGNORECASE)
+
+
 def _pattern(text: str) -> re.Pattern[str]:
     """Return a rule's regular expression; A and B stand for operands with the words around them."""
     text = re.sub(r"\b[AB]\b", lambda letter: f"{_LEAD}(?P<{letter[0].lower()}>{_NUM}{_UNITS})", text)
@@ -51,6 +72,8 @@ _RULES: tuple[tuple[tuple[str, ...], re.Pattern[str], _Operation], ...] = tuple(
         ("tak,took", r"(?:take|taking|takes|took) (?:away )?A (?:away )?from B", r"\g<b> - \g<a>"),
         ("difference", r"(?:the )?difference (?:between|of) A and B", _difference),
         ("add,combining,summing", rf"(?:{_ADD}|combining|summing) A (?:to|and|with|plus) B", r"\g<a> + \g<b>"),
+        ("increas,rais", r"(?:increas(?:e|es|ed|ing)|rais(?:e|es|ed|ing)) A by B", _raised),
+        ("creas,reduc,lower", r"(?:decreas(?:e|es|ed|ing)|reduc(?:e|es|ed|ing)|lower(?:s|ed|ing)?) A by B", _lowered),
         ("sum of,total of", r"(?:the )?(?:sum|total) of A and B", r"\g<a> + \g<b>"),
     )
 )
@@ -211,6 +234,38 @@ _PRICED = re.compile(
     rf"(?P<b>{_NUM} (?:each|apiece|a piece|per [a-z]{{2,15}})\b)"
 )
 
+_THING = rf"(?: (?!each\b|apiece\b){_NO_UNIT}[A-Za-z'’-]{{2,15}}){{0,3}}?"
+_RATE = r"(?:each|apiece|a piece|(?:per|in (?:each|every)) [A-Za-z]{2,15})"
+_COMES = r"(?:makes?|gives?|is|are|equals?|holds?|contains?|has|have|totals?|costs?|comes? to|adds? up to)"
+_OF_EACH = re.compile(
+    rf"(?<![A-Za-z\d/$£€*+=×-] )(?<![A-Za-z\d.,/$£€])(?P<lead>(?:[A-Za-z'’]{{1,12}},? ){{0,5}})(?P<a>{_NUM}{_THING}) "
+    rf"(?:with|of|at|holding|containing|having|for|@) (?P<b>{_NUM}(?P<unit>{_THING})) (?:in )?{_RATE},? {_COMES} "
+    rf"(?:exactly |a total of )?(?P<c>{_NUM}){_NO_SIGN}(?P<made>(?: [A-Za-z]{{2,15}})?)(?P<after>[^.;\n]{{0,60}})",
+    re.IGNORECASE,
+)
+_SUBJECT = re.compile(r"\b(?:twice|double|triple|thrice|dozen|each|every|of|half)\b|\d", re.IGNORECASE)
+_MORE = re.compile(
+    r"\d|\b(?:more|less|fewer|extra|left|than|short|plus|minus|with|includ|after|before|each|apiece|per|times|if)",
+    re.IGNORECASE,
+)
+
+
+def _of_each(match: re.Match[str]) -> str:
+    """Write `4 cans with 3 tomatoes each make 14 tomatoes` as a product.
+
+    It is certain where the result is counted in what each of them has, and nothing is added beside it.
+    """
+    same = _singular(match["unit"]) == _singular(match["made"]) and (match["b"][:1] in "$£€") == (
+        match["c"][:1] in "$£€"
+    )
+    sure = same and not _SUBJECT.search(match["lead"]) and not _MORE.search(match["after"])
+    sign = "gives" if sure else MAYBE
+    return f"{match['lead']}{match['a']} * {match['b']} {sign} {match['c']}{match['made']}{match['after']}"
+
+
+def _singular(words: str) -> str:
+    return (words.split() or [""])[-1].lower().removesuffix("s")
+
 
 def with_signs(text: str) -> str:
     """Return the text with calculations in words written with signs, for `sentences` to parse."""
@@ -229,6 +284,8 @@ def with_signs(text: str) -> str:
     for keywords, pattern, written in _AFTER:
         if any(word in lower for word in keywords):
             text = pattern.sub(written, text)
+    if "each" in lower or "apiece" in lower or " per " in lower or "every" in lower:
+        text = _OF_EACH.sub(_of_each, text)
     text = _PRICED.sub(r"\g<before>\g<a> * \g<b>", text, count=1)
     return _RESULT.sub(_connected, text)
 

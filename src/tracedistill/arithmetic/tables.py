@@ -13,6 +13,7 @@ from fractions import Fraction
 from math import prod
 
 from tracedistill.arithmetic.listings import as_sums
+from tracedistill.arithmetic.objects import with_pairs
 
 _ROW = re.compile(r"\|?([^|\n]{0,200}(?:\|[^|\n]{0,200}){1,12})\|?")
 _LINE = re.compile(r"\|?[ :|-]{3,200}")
@@ -44,9 +45,11 @@ class _Row:
 
 
 def written_out(texts: Sequence[str]) -> tuple[list[str], dict[int, tuple[str, ...]]]:
-    """Write rows of tables and lines of code as calculations; return also the lines of code that cannot be read."""
+    """Write rows of tables, JSON and code as calculations; return also the lines of code that cannot be read."""
     if any("|" in text for text in texts):
         texts = with_sums(texts)
+    if any('":' in text or "':" in text or '" :' in text for text in texts):
+        texts = with_pairs(texts)
     return as_sums(texts)
 
 

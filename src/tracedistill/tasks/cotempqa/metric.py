@@ -196,13 +196,16 @@ def _stands(part: str, whole: re.Pattern[str]) -> bool:
 
 
 _NOT_BEFORE = re.compile(
-    r"(?:\b(?:not|never|no longer|neither|nor|rather than|instead of|except(?: for)?|other than|unlike|formerly|previously"
+    r"(?:\b(?:not|never|no longer|neither|nor|rather than|instead of|except(?: for)?|other than|unlike|formerly"
+    r"|previously"
     r"|former|ex-?|used to be|either|or)|n['’]t)\s(?:(?:yet|anymore|be|been|by|for|at|in|with|of|as|the|an?|member of"
-    r"|work(?:ing|ed)? for|attend(?:ing|ed)?|play(?:ing|ed)? for|h(?:old|olding|eld) the position of)\s){0,4}[\"'*(]{0,3}\Z"
+    r"|work(?:ing|ed)? for|attend(?:ing|ed)?|play(?:ing|ed)? for|h(?:old|olding"
+    r"|eld) the position of)\s){0,4}[\"'*(]{0,3}\Z"
 )
 _NOT_AFTER = re.compile(
     r"[\"'*)]{0,3}(?:\s(?:is|was|were|are|did|does|do|has|had|could|can)(?:n['’]t| not| never| no longer)\b"
-    r"|,? (?:is|was|would be) (?:wrong|incorrect|out)\b|,? or (?:(?:for|at|the|perhaps|maybe|possibly) ){0,2}[\"'*(]{0,3}\w"
+    r"|,? (?:is|was|would be) (?:wrong|incorrect|out)\b|,? or (?:(?:for|at|the|perhaps|maybe"
+    r"|possibly) ){0,2}[\"'*(]{0,3}\w"
     r"|(?: only)? until [^.,;]{4,24},? (?:and |when |but )(?:only )?(?:then|after|later|became|before)\b)"
 )
 
