@@ -7,7 +7,7 @@ equality    equal: text, numbers, then formulas
 formulas    formulas: as written, by structure, by the symbolic worker, token by token
 extract     the number of the final statement and of the body
 expressions the formula of the final statement; prose: one in plain words
-choices     the letter of the final statement; choice_labels, choice_patterns: its names, its patterns
+choices     the letter of the final statement; choice_labels, choice_names, choice_patterns: labels, names, patterns
 stating     whether a statement states a text answer
 marks       what marks an answer, in many languages, and which marks bind
 asides      statements beside the answer: checks, notes, offers, other ways

@@ -11,10 +11,10 @@ import functools
 import itertools
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 
 from tracedistill.answers.asides import aside, of_other_case
 from tracedistill.answers.choice_labels import label_of, labelled, undressed
+from tracedistill.answers.choice_names import letters_of, means_choice, words_of
 from tracedistill.answers.choice_patterns import (
     ANSWER_TABLE,
     BOX,
@@ -23,23 +23,16 @@ from tracedistill.answers.choice_patterns import (
     CONCEDED,
     CONCLUDED,
     CROSSED,
-    CROSSES,
     DRESS,
     EITHER,
     JOINED,
     LABEL_FIRST,
     LABEL_LATER,
-    LED,
     LEFT_OPEN,
-    LISTED,
-    NAMED_LETTER,
     NOT_AFTER,
     NOT_BEFORE,
     OR,
-    PROVEN,
     RANKED,
-    REASONED,
-    SETTLES,
     THOUGHT,
     TICKED,
     WRONG,
@@ -158,7 +151,7 @@ class _ChoiceReader:
         head = len(self.bare) - len(self.bare.lstrip())
         line = self.bare.find("\n", head)
         label = LABEL_FIRST.match(self.bare, head)
-        if label and _letters(self.closed).fullmatch(label[1]) and not LABEL_LATER.search(self.bare, label.end()):
+        if label and letters_of(self.closed).fullmatch(label[1]) and not LABEL_LATER.search(self.bare, label.end()):
             named = _Named(label.start(1), label.end(1), label[1], by_words=False)
             clause = re.split(r"[.;\n]", self.bare[label.end() : label.end() + 200], maxsplit=1)[0]
             if not self._denied(named) and not WRONG.search(clause):
@@ -175,7 +168,7 @@ class _ChoiceReader:
 
     def _ticked(self) -> Extracted | None:
         """Return the choice of the only ticked line of a list of choices (`B) copper ✅`)."""
-        found = [match for match in TICKED.finditer(self.bare) if _letters(self.closed).fullmatch(match[1])]
+        found = [match for match in TICKED.finditer(self.bare) if letters_of(self.closed).fullmatch(match[1])]
         if len(found) != 1:
             return None
         named = _Named(found[0].start(1), found[0].end(1), found[0][1].upper(), by_words=False)
@@ -289,17 +282,17 @@ class _ChoiceReader:
 
         `loose`: a bare letter needs no confirming word.
         """
-        pattern = _letters(self.closed)
+        pattern = letters_of(self.closed)
         mentions = [
             _Named(match.start(1), match.end(), match[1].upper(), by_words=False)
             for match in pattern.finditer(self.bare, begin, end)
-            if loose or _vouched(self.bare, match, begin, end)
+            if loose or means_choice(self.bare, match, begin, end)
         ]
         for letter, words in labelled(self.closed):
             if words and words != letter.casefold() and self._may_hold(words):
                 mentions += [
                     _Named(match.start(), match.end(), letter, by_words=True)
-                    for match in _spoken(words).finditer(self.bare, begin, end)
+                    for match in words_of(words).finditer(self.bare, begin, end)
                 ]
         return _untangled(mentions, self.bare)
 
@@ -316,90 +309,6 @@ def _untangled(mentions: list[_Named], text: str) -> list[_Named]:
             continue
         kept.append(one)
     return kept
-
-
-@lru_cache(maxsize=512)
-def _letters(closed: tuple[str, ...]) -> re.Pattern[str]:
-    """Return the labels of the choices as words of their own; `a` before a word is an article, not a choice."""
-    labels = [known for known, _ in labelled(closed)] or list("ABCDEFGH123456789")
-    upper = [re.escape(label) for label in labels if label != "A"]
-    article = (
-        r"|A(?=[\s)*_\"'.,:;!/\]}]{0,12}(?:\Z|[^\w\s]|[^\x00-\x7f]|\n|[\s)*_.\"']{1,4}(?:is|was|isn|and|or|because"
-        r"|since"
-        r"|as|not|seems"
-        r"|would|can|cannot|must|should"
-        r"|fits|nor|rather|instead|but|due|for|doesn)\b))"
-        if "A" in labels
-        else ""
-    )
-    lower = "|".join(re.escape(label.lower()) for label in labels if label.isalpha())
-    small = rf"|(?<=[(*\"'])(?:{lower})(?=[)*\"'])|\b(?:{lower})(?=\)|\s{0, 12}\Z)" if lower else ""
-    return re.compile(rf"(?<![A-Za-z0-9_'’\\.-])((?:{'|'.join(upper)}){article}{small})(?![A-Za-z0-9_'’]|-\w|\.\d)")
-
-
-@lru_cache(maxsize=4096)
-def _spoken(words: str) -> re.Pattern[str]:
-    """Compile the pattern of a choice's words."""
-    parts = map(re.escape, words.split()[:40])
-    return re.compile(r"(?<![\w.])" + r"[^\w]{1,6}".join(parts) + r"(?!\w|\.\d)", re.IGNORECASE)
-
-
-def ends_alone(text: str, start: int, stop: int, begin: int, end: int) -> bool:
-    """Return whether a letter is all that a statement says, or what it says last behind a colon, dash or arrow."""
-    if any(char.isalnum() for char in text[stop : min(end, stop + 24)]):
-        return False
-    statement = text[begin:end]
-    if "?" in statement[max(0, start - begin - 1) :] or CROSSES.search(statement):
-        return False
-    if any(char.isalnum() for char in text[stop:end]):
-        return False
-    ahead = LISTED.sub("", text[begin:start])
-    return not any(char.isalnum() for char in ahead) or LED.search(ahead) is not None
-
-
-_NOUN = re.compile(r"(?:选项|選択肢|선택지)\s?\Z")
-
-
-def _vouched(text: str, match: re.Match[str], begin: int, end: int) -> bool:
-    """Return whether a bare letter means a choice: in brackets, after `option` or `must be`, before `is correct`."""
-    start, stop = match.start(1), match.end()
-    before, after = text[max(begin, start - 40) : start], text[stop : min(end, stop + 60)]
-    word = re.search(r"([A-Za-z]{1,24})[\s:]{0,12}\Z", before)
-    if word and word[1].lower() in NAMED_LETTER:
-        return False
-    if before.endswith(("(", "**", "[", "__", '"', ">")) and after[:1] in tuple(')]*_"<'):
-        return True
-    if re.match(r"[).:]\s", after) and (
-        not before.strip() or before.rstrip()[-1:] in ".!?\n,;:" or before.endswith("(")
-    ):
-        return True
-    if SETTLES.search(before) or _NOUN.search(before):
-        return True
-    if ends_alone(text, start, stop, begin, end):
-        return True
-    if not before.strip(" *_>#-\n") and REASONED.match(after):
-        return True
-    return (not before.strip(" *_>#-") and PROVEN.match(after) is not None) or _proven(after)
-
-
-def _proven(after: str) -> bool:
-    proof = PROVEN.match(after)
-    return proof is not None and proof.group().rstrip().lower().endswith(
-        (
-            "correct",
-            "right",
-            "best",
-            "answer",
-            "true",
-            "choice",
-            "option",
-            "sense",
-            "appropriate",
-            "accurate",
-            "one",
-            "valid",
-        )
-    )
 
 
 def named_anywhere(text: str, closed: tuple[str, ...]) -> frozenset[str]:
