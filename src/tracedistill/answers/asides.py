@@ -171,7 +171,14 @@ def _under_remark(text: str, start: int) -> bool:
 def _in_side_section(text: str, start: int) -> bool:
     """Return whether a statement is an item under `Assumptions made:`, or in a section headed `## Extra`."""
     floor = max(0, start - _PARAGRAPH)
-    if not start or _SIDE_WORD.search(text, floor, start) is None:
+    if not start:
+        return False
+    own = text[text.rfind("\n", 0, start) + 1 : start + 12]
+    is_item = _ITEM.match(own.lstrip("\n")) or _ITEM.match(text[start : start + 24].lstrip("\n"))
+    # plain searches first: the pattern of all words costs most
+    if not is_item and text.find("#", floor, start) < 0 and text.find("**", floor, start) < 0:
+        return False
+    if _SIDE_WORD.search(text, floor, start) is None:
         return False
     heading = None
     for heading in _HEADED.finditer(text, floor, start):  # noqa: B007  (the last is wanted)
@@ -181,8 +188,7 @@ def _in_side_section(text: str, start: int) -> bool:
     lines = text[floor:start].splitlines()
     if text[start - 1] != "\n" and lines:
         lines.pop()  # of the statement's own line
-    own = text[text.rfind("\n", 0, start) + 1 : start + 12]
-    if not _ITEM.match(own.lstrip("\n")) and not _ITEM.match(text[start : start + 24].lstrip("\n")):
+    if not is_item:
         return False
     above = next((line for line in reversed(lines) if line.strip() and not _ITEM.match(line)), "")
     return above.rstrip(" *_").endswith(":") and _SIDE_HEAD.match(above) is not None
