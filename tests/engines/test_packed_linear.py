@@ -63,7 +63,7 @@ def test_what_is_not_packed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert packed_linear.pack(layers) == 0
     assert packed_linear.pack(torch.nn.Sequential()) == 0
     layers, torch = model()
-    monkeypatch.setattr(packed_linear, "MAX_BYTES", 2 * (48 * 96 + 96 * 40) - 1)
+    monkeypatch.setattr(packed_linear, "PACKED_BYTES", 2 * (48 * 96 + 96 * 40) - 1)
     assert packed_linear.pack(layers) == 0
     assert "forward" not in layers[0].__dict__
 
@@ -76,3 +76,46 @@ def test_a_layout_that_gives_other_numbers_is_not_used(monkeypatch: pytest.Monke
     monkeypatch.setattr(packed_linear, "_product", lambda x, packed, bias: product(x, packed, bias) * 1.5)
     assert packed_linear.pack(layers) == 0
     assert not any("forward" in layer.__dict__ for layer in layers)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+@pytest.mark.parametrize("rows", [1, 7, 200])
+def test_frozen_weights_give_products_and_gradients(rows: int, dtype: str) -> None:
+    from tracedistill.engines.packed_linear import frozen_weights
+
+    layers, torch = model(dtype, bias=True)
+    frozen = frozen_weights([layer.weight for layer in layers])
+    assert all((weight.packed is None) == (weight.turned is None) for weight in frozen)
+    if packable():
+        assert frozen[0].packed is not None
+    x, gradient = (torch.randn(rows, size).to(layers[0].weight.dtype) for size in (48, 96))
+    with torch.no_grad():
+        plain = layers[0](x)
+        assert torch.allclose(frozen[0].product(x, layers[0].bias), plain, rtol=1e-2 if dtype == "bfloat16" else 1e-4)
+        back = gradient @ layers[0].weight
+        allowed = 4 * torch.finfo(back.dtype).eps * float(back.abs().max()) + 1e-5
+        assert float((frozen[0].product_of_gradient(gradient) - back).abs().max()) <= allowed
+
+
+def test_a_frozen_weight_that_changes_is_used_plainly() -> None:
+    from tracedistill.engines.packed_linear import frozen_weights
+
+    layers, torch = model("float32")
+    (frozen,) = frozen_weights([layers[0].weight])
+    x, gradient = torch.randn(3, 48), torch.randn(3, 96)
+    with torch.no_grad():
+        layers[0].weight.mul_(2)
+        assert torch.equal(frozen.product(x, None), layers[0](x))
+        assert torch.equal(frozen.product_of_gradient(gradient), gradient @ layers[0].weight)
+
+
+def test_too_large_or_wrong_copies_are_not_used_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tracedistill.engines import packed_linear
+
+    layers, _ = model("float32")
+    product = packed_linear._product
+    monkeypatch.setattr(packed_linear, "_product", lambda x, packed, bias: product(x, packed, bias) * 1.001)
+    assert packed_linear.frozen_weights([layers[0].weight])[0].packed is None
+    monkeypatch.setattr(packed_linear, "_product", product)
+    monkeypatch.setattr(packed_linear, "PACKED_BYTES", 2 * layers[0].weight.nbytes - 1)
+    assert packed_linear.frozen_weights([layers[0].weight])[0].packed is None

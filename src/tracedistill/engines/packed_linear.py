@@ -1,27 +1,29 @@
-"""Linear layers on a CPU in bf16 whose weights are packed once, not at every call.
+"""Linear layers on a CPU whose weights are packed once, not at every call.
 
-A product repacks a plain weight each time, which is half of its cost with few rows, as in generation. Results are equal
-to the last bit; that is checked for every shape before a layer is packed.
+A product repacks a plain weight each time, which is half of its cost with few rows, as in generation. For generation
+(`pack`, bf16) results are equal to the last bit; for training (`frozen_weights`, also float32) they may differ by
+rounding. Both are checked for every shape before a layer is packed.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-MAX_BYTES = 1 << 30
-"""Largest total size of packed weights, which are copies."""
+from tracedistill.engines.sizes import PACKED_BYTES
+
 ROWS = 16
 """Rows that the packing is optimised for; it works with any number."""
 
 
 def pack(model: nn.Module) -> int:
     """Pack the current weights of a model's linear layers; return the number of layers. `unpack` reverses it."""
-    layers = [module for module in model.modules() if type(module) is nn.Linear and _plain(module.weight)]
-    if not _possible(layers):
+    layers = [module for module in model.modules() if type(module) is nn.Linear and _is_half(module.weight)]
+    if not _possible([layer.weight for layer in layers], copies=1):
         return 0
     same: dict[torch.Size, bool] = {}
     for layer in layers:
@@ -42,18 +44,81 @@ def unpack(model: nn.Module) -> None:
             del module.forward
 
 
-def _plain(weight: torch.Tensor) -> bool:
+class FrozenWeight:
+    """A weight W (out, in) that does not change: products with it and with its transpose.
+
+    `packed`, `turned`: W and its transpose, packed. A weight that was replaced or changed since is used plainly.
+    """
+
+    def __init__(self, weight: torch.Tensor, packed: torch.Tensor | None = None, turned: torch.Tensor | None = None):
+        self.weight = weight
+        self.packed, self.turned = packed, turned
+        self.version = weight._version
+
+    def product(self, x: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        """Return x Wᵀ + bias, for x (rows, in)."""
+        if self.packed is None or self.weight._version != self.version:
+            return nn.functional.linear(x, self.weight, bias)
+        return _product(x, self.packed, bias)
+
+    def product_of_gradient(self, gradient: torch.Tensor) -> torch.Tensor:
+        """Return the gradient to x (rows, in), for the gradient to the output (rows, out)."""
+        if self.turned is None or self.weight._version != self.version:
+            return gradient @ self.weight
+        return _product(gradient.contiguous(), self.turned, None)
+
+
+def frozen_weights(weights: Sequence[torch.Tensor]) -> list[FrozenWeight]:
+    """Pack weights for training, both ways round, if this machine can and their copies are not too large."""
+    if not _possible(weights, copies=2):
+        return [FrozenWeight(weight) for weight in weights]
+    agrees: dict[torch.Size, bool] = {}
+    frozen = []
+    for weight in weights:
+        if weight.shape not in agrees:
+            agrees[weight.shape] = _agrees(_packed_both_ways(weight))
+        frozen.append(_packed_both_ways(weight) if agrees[weight.shape] else FrozenWeight(weight))
+    return frozen
+
+
+def _packed_both_ways(weight: torch.Tensor) -> FrozenWeight:
+    source = weight.detach()
+    turned = source.t().contiguous()
+    reorder = torch.ops.mkldnn._reorder_linear_weight
+    return FrozenWeight(weight, reorder(source, ROWS), reorder(turned, ROWS))
+
+
+def _agrees(frozen: FrozenWeight) -> bool:
+    """Return whether packed products are the plain ones but for rounding."""
+    weight = frozen.weight.detach()
+    generator = torch.Generator().manual_seed(0)
+    allowed = max(1e-5, 4 * torch.finfo(weight.dtype).eps)  # float32: sums of thousands of products in another order
+    for rows in (1, 4 * ROWS + 1):
+        x, gradient = (torch.randn(rows, size, generator=generator).to(weight.dtype) for size in weight.shape[::-1])
+        pairs = (
+            (frozen.product(x, None), nn.functional.linear(x, weight)),
+            (frozen.product_of_gradient(gradient), gradient @ weight),
+        )
+        if any(float((packed - plain).abs().max()) > allowed * float(plain.abs().max()) for packed, plain in pairs):
+            return False
+    return True
+
+
+def _is_half(weight: torch.Tensor) -> bool:
     return bool(weight.device.type == "cpu" and weight.dtype == torch.bfloat16)
 
 
-def _possible(layers: list[nn.Linear]) -> bool:
+def _possible(weights: Sequence[torch.Tensor], copies: int) -> bool:
+    """Return whether the library can pack these weights, and `copies` of all are not too large."""
     return (
-        bool(layers)
-        and sum(layer.weight.nbytes for layer in layers) <= MAX_BYTES
+        bool(weights)
+        and all(weight.device.type == "cpu" for weight in weights)
+        and {weight.dtype for weight in weights} <= {torch.bfloat16, torch.float32}
+        and copies * sum(weight.nbytes for weight in weights) <= PACKED_BYTES
         and torch.backends.mkldnn.is_available()
         and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-        and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        and (weights[0].dtype == torch.float32 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()))
     )
 
 

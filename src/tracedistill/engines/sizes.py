@@ -8,6 +8,9 @@ from pathlib import Path
 from tracedistill.engines.weights import CONVERSION, PACKAGED, PREFIX, cache_folder
 from tracedistill.files import read_json
 
+PACKED_BYTES = 1 << 30
+"""Largest total size of packed weights on a CPU, which are copies (`packed_linear`)."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelSize:

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from tracedistill.engines.sizes import ModelSize
+from tracedistill.engines.sizes import PACKED_BYTES, ModelSize
 from tracedistill.recipes import StudentConfig, TrainingConfig
 
 GB = 10**9
@@ -269,6 +269,9 @@ def training_memory(
         frozen = 0.52 * size.linear + wide * size.embedding
     else:
         frozen = float(wide * size.parameters)
+        copies = 2.0 * wide * size.linear  # packed for products and for their gradients
+        if device.kind == "cpu" and copies <= PACKED_BYTES:
+            frozen += copies
     micro = -(-training.batch_size // training.gradient_accumulation)
     length = min(rows.longest, training.max_length)
     tokens = min(micro, max(1, rows.rows)) * length / shared
