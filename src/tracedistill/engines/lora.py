@@ -16,7 +16,7 @@ KINDS = (*HALF, torch.float32)
 """Supported dtypes of base weights."""
 
 
-class LoraProduct(torch.autograd.Function):
+class LoraProduct(torch.autograd.Function):  # type: ignore[misc]
     """`W x + b + scaling * B A x'`, with W frozen; x' is x after dropout. Gradients go to x, x', A and B.
 
     Scaling and every sum lie within a product, so that no tensor of activations is passed over for them, and autograd
@@ -50,7 +50,7 @@ class LoraProduct(torch.autograd.Function):
         return out.view(*x.shape[:-1], out.size(-1))
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """Return the gradients to x, `dropped`, A and B."""
         thin, low, low_down, scaled = ctx.saved_tensors
         rows = gradient.reshape(-1, gradient.size(-1))
