@@ -7,12 +7,13 @@ from typing import Literal
 
 import pytest
 
-from tracedistill.engines.sizes import KNOWN
+from tracedistill.engines.sizes import KNOWN, PACKED_BYTES
 from tracedistill.forecast.calibration import this_machine
 from tracedistill.forecast.estimates import (
     DEVICES,
     GB,
     LENGTH_STEP,
+    LIBRARIES,
     START_SECONDS,
     Device,
     PromptLengths,
@@ -24,6 +25,7 @@ from tracedistill.forecast.estimates import (
     padding,
     passes,
     trained_weights,
+    training_memory,
     training_need,
 )
 from tracedistill.recipes import StudentConfig, TrainingConfig
@@ -46,11 +48,29 @@ PLAIN = TrainingConfig()
 def test_the_quickstart_as_it_was_measured(
     tokens: int, supervised: int, longest: int, seconds: float, gigabytes: float
 ) -> None:
-    """Three adapters on two quiet cores (docs/LOG.md), to a fifth; batches were still padded then."""
+    """Three adapters on two quiet cores (docs/LOG.md), to a fifth; batches were padded then, no weight was packed."""
     rows = RowLengths(320, tokens, supervised, longest)
     need = training_need(SMOL, rows, PLAIN, BF16, TWO_CORES)
     assert need.seconds * padding(rows, PLAIN) == pytest.approx(seconds, rel=0.2)
-    assert need.memory == pytest.approx(gigabytes * GB, rel=0.2)
+    packed = 2 * 2 * SMOL.linear
+    assert need.memory - packed == pytest.approx(gigabytes * GB, rel=0.2)
+
+
+def test_packed_weights_count_where_they_are_made() -> None:
+    """On a CPU, for adapters over plain weights, while both copies are at most 1 GiB."""
+    rows = RowLengths(8, 800, 80, 100)
+    memory = {
+        kind: training_memory(size, rows, training, student, device)
+        for kind, (size, training, student, device) in {
+            "cpu": (SMOL, PLAIN, BF16, TWO_CORES),
+            "full": (SMOL, replace(PLAIN, method="full"), BF16, TWO_CORES),
+            "large": (LLAMA, PLAIN, BF16, TWO_CORES),
+            "nf4": (SMOL, PLAIN, NF4, TWO_CORES),
+        }.items()
+    }
+    assert 4 * LLAMA.linear > PACKED_BYTES >= 4 * SMOL.linear
+    assert memory["cpu"] - memory["nf4"] > 4 * SMOL.linear
+    assert memory["large"] < LIBRARIES + 2 * LLAMA.parameters + 1.5 * GB
 
 
 @pytest.mark.parametrize(

@@ -42,8 +42,6 @@ HEAD = {"cpu": 0.1 * GB, "gpu": 1.0 * GB}
 """Memory for logits: on a CPU tiles of 2^25, on a GPU TRL's chunks (a guess)."""
 LENGTH_STEP = 256
 """Granularity in tokens of the longest fitting row."""
-PACKED_COPY = 1 << 30
-"""Weights that the engine copies into a second layout on a CPU, if all of them are at most this size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,7 +391,7 @@ def asking_memory(
         weights = 0.52 * size.linear + wide * size.embedding
     else:
         weights = float(wide * size.parameters) + (wide * size.linear if merged else 0)
-        if device.kind == "cpu" and student.dtype == "bfloat16" and wide * size.linear <= PACKED_COPY:
+        if device.kind == "cpu" and student.dtype == "bfloat16" and wide * size.linear <= PACKED_BYTES:
             weights += wide * size.linear
     rows = min(batch_size, prompts.requests)
     length = prompts.longest + prompts.most
