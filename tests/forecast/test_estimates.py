@@ -7,13 +7,13 @@ from typing import Literal
 
 import pytest
 
-from tracedistill.engines.sizes import KNOWN, PACKED_BYTES
+from tracedistill.engines.sizes import KNOWN, ModelSize
+from tracedistill.forecast import estimates
 from tracedistill.forecast.calibration import this_machine
 from tracedistill.forecast.estimates import (
     DEVICES,
     GB,
     LENGTH_STEP,
-    LIBRARIES,
     START_SECONDS,
     Device,
     PromptLengths,
@@ -56,21 +56,24 @@ def test_the_quickstart_as_it_was_measured(
     assert need.memory - packed == pytest.approx(gigabytes * GB, rel=0.2)
 
 
-def test_packed_weights_count_where_they_are_made() -> None:
-    """On a CPU, for adapters over plain weights, while both copies are at most 1 GiB."""
+@pytest.mark.parametrize(
+    ("size", "training", "student", "packed"),
+    [
+        (SMOL, PLAIN, BF16, 4 * SMOL.linear),
+        (SMOL, PLAIN, FP32, 8 * SMOL.linear),
+        (SMOL, replace(PLAIN, method="full"), BF16, 0),
+        (SMOL, PLAIN, NF4, 0),
+        (LLAMA, PLAIN, BF16, 0),  # over 1 GiB
+    ],
+    ids=["bf16", "float32", "full", "4-bit", "large"],
+)
+def test_packed_weights_count_where_they_are_made(
+    monkeypatch: pytest.MonkeyPatch, size: ModelSize, training: TrainingConfig, student: StudentConfig, packed: int
+) -> None:
     rows = RowLengths(8, 800, 80, 100)
-    memory = {
-        kind: training_memory(size, rows, training, student, device)
-        for kind, (size, training, student, device) in {
-            "cpu": (SMOL, PLAIN, BF16, TWO_CORES),
-            "full": (SMOL, replace(PLAIN, method="full"), BF16, TWO_CORES),
-            "large": (LLAMA, PLAIN, BF16, TWO_CORES),
-            "nf4": (SMOL, PLAIN, NF4, TWO_CORES),
-        }.items()
-    }
-    assert 4 * LLAMA.linear > PACKED_BYTES >= 4 * SMOL.linear
-    assert memory["cpu"] - memory["nf4"] > 4 * SMOL.linear
-    assert memory["large"] < LIBRARIES + 2 * LLAMA.parameters + 1.5 * GB
+    memory = training_memory(size, rows, training, student, TWO_CORES)
+    monkeypatch.setattr(estimates, "PACKED_BYTES", 0)
+    assert memory - training_memory(size, rows, training, student, TWO_CORES) == packed
 
 
 @pytest.mark.parametrize(
