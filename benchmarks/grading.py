@@ -67,9 +67,9 @@ The figures below are not held out. Six held-out checks were made:
    figures are those of the earlier rules.
 4. The same day another writer made 240 answers and 80 traces, graded once before they were examined: 216 of 240 answers
    agreed (6 false positives among 101 that are not right), and 71 of 80 traces (8 among 40). Fixed afterwards.
-5. On 2026-12-01, two sets of 240 answers and 80 traces, written to be hard. The second was graded unseen after the first
+5. On 2026-12-01, two sets of 240 answers and 80 traces, written to be hard. The second was graded unseen when the first
    had been mended: 217 of 240 answers (12 false positives), 70 of 80 traces (3). Mended afterwards.
-6. The same day, 234 answers and 80 traces by a writer who knew the kinds of faults and the specimens that were published,
+6. The same day, 234 answers and 80 traces by a writer who knew the kinds of faults and the published specimens, but
    neither the rules nor the cases. Graded once, unseen, and not mended: 233 of 234 answers (1 false positive among 109
    that are not right), 80 of 80 traces. The fifth sets were harder; a new writer may find either."""
 """How the reader was made; a fact of its history, not of a run."""
