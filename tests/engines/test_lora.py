@@ -93,3 +93,21 @@ def test_gradients_are_checked_numerically() -> None:
     frozen = FrozenWeight(weight)
     assert torch.autograd.gradcheck(lambda x, a, b: LoraProduct.apply(x, x, a, b, frozen, None, 1.5), inputs)
     assert torch.autograd.gradcheck(lambda x, a, b: LoraProduct.apply(x, 2 * x, a, b, frozen, None, 1.5), inputs)
+
+
+def test_a_copied_model_trains_with_its_own_weights() -> None:
+    import copy
+
+    import torch
+
+    from tracedistill.engines.lora import compute_in_base_dtype
+
+    model = tuned()
+    compute_in_base_dtype(model)
+    x = torch.randn(3, 24)
+    model(x).sum().backward()  # packed from here on
+    copied = copy.deepcopy(model)
+    copied.zero_grad()
+    expected, found = results(tuned(), x), results(copied, x)
+    assert expected.keys() == found.keys()
+    assert all(torch.allclose(found[name], expected[name], rtol=1e-4, atol=1e-4) for name in expected)

@@ -85,7 +85,7 @@ def test_frozen_weights_give_products_and_gradients(rows: int, dtype: str) -> No
 
     layers, torch = model(dtype, bias=True)
     frozen = frozen_weights([layer.weight for layer in layers])
-    assert all((weight.packed is None) == (weight.turned is None) for weight in frozen)
+    assert all((weight.packed is None) == (weight.transposed is None) for weight in frozen)
     if packable():
         assert frozen[0].packed is not None
     x, gradient = (torch.randn(rows, size).to(layers[0].weight.dtype) for size in (48, 96))
@@ -94,19 +94,23 @@ def test_frozen_weights_give_products_and_gradients(rows: int, dtype: str) -> No
         assert torch.allclose(frozen[0].product(x, layers[0].bias), plain, rtol=1e-2 if dtype == "bfloat16" else 1e-4)
         back = gradient @ layers[0].weight
         allowed = 4 * torch.finfo(back.dtype).eps * float(back.abs().max()) + 1e-5
-        assert float((frozen[0].product_of_gradient(gradient) - back).abs().max()) <= allowed
+        assert float((frozen[0].input_gradient(gradient) - back).abs().max()) <= allowed
 
 
-def test_a_frozen_weight_that_changes_is_used_plainly() -> None:
+@pytest.mark.parametrize("how", ["in place", "replaced"])
+def test_a_frozen_weight_that_changes_is_used_plainly(how: str) -> None:
     from tracedistill.engines.packed_linear import frozen_weights
 
     layers, torch = model("float32")
     (frozen,) = frozen_weights([layers[0].weight])
     x, gradient = torch.randn(3, 48), torch.randn(3, 96)
     with torch.no_grad():
-        layers[0].weight.mul_(2)
+        if how == "in place":
+            layers[0].weight.mul_(2)
+        else:
+            layers[0].weight.data = layers[0].weight.data * 2
         assert torch.equal(frozen.product(x, None), layers[0](x))
-        assert torch.equal(frozen.product_of_gradient(gradient), gradient @ layers[0].weight)
+        assert torch.equal(frozen.input_gradient(gradient), gradient @ layers[0].weight)
 
 
 def test_too_large_or_wrong_copies_are_not_used_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,3 +123,16 @@ def test_too_large_or_wrong_copies_are_not_used_in_training(monkeypatch: pytest.
     monkeypatch.setattr(packed_linear, "_product", product)
     monkeypatch.setattr(packed_linear, "PACKED_BYTES", 2 * layers[0].weight.nbytes - 1)
     assert packed_linear.frozen_weights([layers[0].weight])[0].packed is None
+
+
+def test_a_library_that_cannot_pack_a_shape_leaves_it_plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tracedistill.engines import packed_linear
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("could not create a primitive descriptor")
+
+    layers, torch = model("float32")
+    monkeypatch.setattr(packed_linear, "_product", fail)
+    (frozen,) = packed_linear.frozen_weights([layers[0].weight])
+    x = torch.randn(3, 48)
+    assert torch.equal(frozen.product(x, None), torch.nn.functional.linear(x, layers[0].weight))

@@ -38,34 +38,34 @@ class LoraProduct(torch.autograd.Function):  # type: ignore[misc]
 
         `dropped` is x itself where nothing is dropped. A and B may be fp32 over a half-precision x.
         """
-        rows, thin = x.reshape(-1, x.size(-1)), dropped.reshape(-1, x.size(-1))
+        rows, dropped_rows = x.reshape(-1, x.size(-1)), dropped.reshape(-1, x.size(-1))
         # scaled in fp32 before the conversion
-        low_down, scaled = down.to(x.dtype), (up * scaling).to(x.dtype)
-        low = thin @ low_down.t()
+        narrow_down, narrow_up = down.to(x.dtype), (up * scaling).to(x.dtype)
+        low = dropped_rows @ narrow_down.t()
         out = weight.product(rows, bias)
-        out.addmm_(low, scaled.t())
-        ctx.save_for_backward(thin, low, low_down, scaled)
-        ctx.weight, ctx.scaling, ctx.shape, ctx.same = weight, scaling, x.shape, dropped is x
-        ctx.kept = down.dtype, up.dtype
+        out.addmm_(low, narrow_up.t())
+        ctx.save_for_backward(dropped_rows, low, narrow_down, narrow_up)
+        ctx.weight, ctx.scaling, ctx.shape, ctx.undropped = weight, scaling, x.shape, dropped is x
+        ctx.dtypes = down.dtype, up.dtype
         return out.view(*x.shape[:-1], out.size(-1))
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """Return the gradients to x, `dropped`, A and B."""
-        thin, low, low_down, scaled = ctx.saved_tensors
+        dropped_rows, low, narrow_down, narrow_up = ctx.saved_tensors
         rows = gradient.reshape(-1, gradient.size(-1))
-        of_low = rows @ scaled
-        of_up = (rows.t() @ low).to(ctx.kept[1]) * ctx.scaling
-        of_down = (of_low.t() @ thin).to(ctx.kept[0])
-        of_x = of_dropped = None
+        grad_low = rows @ narrow_up
+        grad_up = (rows.t() @ low).to(ctx.dtypes[1]) * ctx.scaling
+        grad_down = (grad_low.t() @ dropped_rows).to(ctx.dtypes[0])
+        grad_x = grad_dropped = None
         if ctx.needs_input_grad[0]:
-            of_x = ctx.weight.product_of_gradient(rows)
-            if ctx.same:
-                of_x.addmm_(of_low, low_down)
+            grad_x = ctx.weight.input_gradient(rows)
+            if ctx.undropped:
+                grad_x.addmm_(grad_low, narrow_down)
             else:
-                of_dropped = (of_low @ low_down).view(ctx.shape)
-            of_x = of_x.view(ctx.shape)
-        return of_x, of_dropped, of_down, of_up, None, None, None
+                grad_dropped = (grad_low @ narrow_down).view(ctx.shape)
+            grad_x = grad_x.view(ctx.shape)
+        return grad_x, grad_dropped, grad_down, grad_up, None, None, None
 
 
 def compute_in_base_dtype(model: nn.Module) -> int:
@@ -96,15 +96,18 @@ class _FrozenBase:
 
     def __init__(self, layers: list[Any]) -> None:
         self.layers = layers
-        self.weights: dict[int, FrozenWeight] = {}
+        self.packed = False
 
     def of(self, layer: Any) -> FrozenWeight:
         """Return the weight of a layer; one that was replaced since is not packed."""
-        if not self.weights:
-            sources = [each.base_layer.weight for each in self.layers]
-            self.weights = dict(zip(map(id, self.layers), frozen_weights(sources), strict=True))
-        frozen = self.weights[id(layer)]
-        return frozen if frozen.weight is layer.base_layer.weight else FrozenWeight(layer.base_layer.weight)
+        if not self.packed:
+            weights = frozen_weights([each.base_layer.weight for each in self.layers])
+            for each, weight in zip(self.layers, weights, strict=True):
+                each.frozen_weight = weight
+            self.packed = True
+        if layer.frozen_weight.weight is not layer.base_layer.weight:
+            layer.frozen_weight = FrozenWeight(layer.base_layer.weight)
+        return layer.frozen_weight  # type: ignore[no-any-return]
 
 
 def _forward(self: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:

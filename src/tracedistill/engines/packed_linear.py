@@ -47,25 +47,35 @@ def unpack(model: nn.Module) -> None:
 class FrozenWeight:
     """A weight W (out, in) that does not change: products with it and with its transpose.
 
-    `packed`, `turned`: W and its transpose, packed. A weight that was replaced or changed since is used plainly.
+    `packed`, `transposed`: W and its transpose, packed. A weight that was replaced or changed since is used plainly;
+    only a change in place of `weight.data`, which torch does not count, goes unseen.
     """
 
-    def __init__(self, weight: torch.Tensor, packed: torch.Tensor | None = None, turned: torch.Tensor | None = None):
+    def __init__(
+        self, weight: torch.Tensor, packed: torch.Tensor | None = None, transposed: torch.Tensor | None = None
+    ) -> None:
         self.weight = weight
-        self.packed, self.turned = packed, turned
-        self.version = weight._version
+        self.packed, self.transposed = packed, transposed
+        self.state = self._state()
+
+    def __reduce__(self) -> tuple[type[FrozenWeight], tuple[torch.Tensor]]:
+        """Copy or pickle the weight alone: torch cannot copy packed ones."""
+        return FrozenWeight, (self.weight,)
+
+    def _state(self) -> tuple[int, int]:
+        return self.weight.data_ptr(), self.weight._version
 
     def product(self, x: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         """Return x Wᵀ + bias, for x (rows, in)."""
-        if self.packed is None or self.weight._version != self.version:
+        if self.packed is None or self._state() != self.state:
             return nn.functional.linear(x, self.weight, bias)
         return _product(x, self.packed, bias)
 
-    def product_of_gradient(self, gradient: torch.Tensor) -> torch.Tensor:
+    def input_gradient(self, gradient: torch.Tensor) -> torch.Tensor:
         """Return the gradient to x (rows, in), for the gradient to the output (rows, out)."""
-        if self.turned is None or self.weight._version != self.version:
+        if self.transposed is None or self._state() != self.state:
             return gradient @ self.weight
-        return _product(gradient.contiguous(), self.turned, None)
+        return _product(gradient.contiguous(), self.transposed, None)
 
 
 def frozen_weights(weights: Sequence[torch.Tensor]) -> list[FrozenWeight]:
@@ -76,31 +86,34 @@ def frozen_weights(weights: Sequence[torch.Tensor]) -> list[FrozenWeight]:
     frozen = []
     for weight in weights:
         if weight.shape not in agrees:
-            agrees[weight.shape] = _agrees(_packed_both_ways(weight))
+            agrees[weight.shape] = _agrees(weight)
         frozen.append(_packed_both_ways(weight) if agrees[weight.shape] else FrozenWeight(weight))
     return frozen
 
 
 def _packed_both_ways(weight: torch.Tensor) -> FrozenWeight:
     source = weight.detach()
-    turned = source.t().contiguous()
     reorder = torch.ops.mkldnn._reorder_linear_weight
-    return FrozenWeight(weight, reorder(source, ROWS), reorder(turned, ROWS))
+    return FrozenWeight(weight, reorder(source, ROWS), reorder(source.t().contiguous(), ROWS))
 
 
-def _agrees(frozen: FrozenWeight) -> bool:
-    """Return whether packed products are the plain ones but for rounding."""
-    weight = frozen.weight.detach()
+def _agrees(weight: torch.Tensor) -> bool:
+    """Return whether packed products of a shape work here and are the plain ones but for rounding."""
+    plain = FrozenWeight(weight.detach())
     generator = torch.Generator().manual_seed(0)
     allowed = max(1e-5, 4 * torch.finfo(weight.dtype).eps)  # float32: sums of thousands of products in another order
-    for rows in (1, 4 * ROWS + 1):
-        x, gradient = (torch.randn(rows, size, generator=generator).to(weight.dtype) for size in weight.shape[::-1])
-        pairs = (
-            (frozen.product(x, None), nn.functional.linear(x, weight)),
-            (frozen.product_of_gradient(gradient), gradient @ weight),
-        )
-        if any(float((packed - plain).abs().max()) > allowed * float(plain.abs().max()) for packed, plain in pairs):
-            return False
+    try:
+        packed = _packed_both_ways(plain.weight)
+        for rows in (1, 4 * ROWS + 1):
+            x, gradient = (torch.randn(rows, size, generator=generator).to(weight.dtype) for size in weight.shape[::-1])
+            for found, expected in (
+                (packed.product(x, None), plain.product(x, None)),
+                (packed.input_gradient(gradient), plain.input_gradient(gradient)),
+            ):
+                if float((found - expected).abs().max()) > allowed * float(expected.abs().max()):
+                    return False
+    except RuntimeError:  # a build of the library without this layout or dtype
+        return False
     return True
 
 
