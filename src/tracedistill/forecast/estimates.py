@@ -268,8 +268,7 @@ def training_memory(
     else:
         frozen = float(wide * size.parameters)
         copies = 2.0 * wide * size.linear  # packed for products and for their gradients
-        if device.kind == "cpu" and copies <= PACKED_BYTES:
-            frozen += copies
+        frozen += copies if device.kind == "cpu" and copies <= PACKED_BYTES else 0.0
     micro = -(-training.batch_size // training.gradient_accumulation)
     length = min(rows.longest, training.max_length)
     tokens = min(micro, max(1, rows.rows)) * length / shared

@@ -16,7 +16,8 @@ from tracedistill.forecast.records import StudyForecast
 from tracedistill.forecast.table import print_forecast
 from tracedistill.pipeline.checks import check_machine, check_students
 from tracedistill.pipeline.execution import make_nodes
-from tracedistill.pipeline.forecast import Devices, Forecaster
+from tracedistill.pipeline.forecast import Forecaster
+from tracedistill.pipeline.forecast_inputs import Devices
 from tracedistill.pipeline.free_stages import make_free
 from tracedistill.pipeline.graph import PARTS, Node
 from tracedistill.pipeline.hardware import shared_rows

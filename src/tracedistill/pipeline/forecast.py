@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 
 from tracedistill.chat.prompts import PROMPTS
 from tracedistill.engines import Request
-from tracedistill.engines.sizes import ModelSize, size_of
 from tracedistill.errors import InputError
 from tracedistill.evaluation.requests import requests_for
 from tracedistill.files import read_jsonl
 from tracedistill.forecast.estimates import (
-    Device,
     Need,
     PromptLengths,
     RowLengths,
@@ -29,6 +27,7 @@ from tracedistill.forecast.tokens import TokenCounter
 from tracedistill.pipeline.checks import trials_to_make
 from tracedistill.pipeline.evaluate import PAYS, Evaluation
 from tracedistill.pipeline.expected_rows import Lengths, by_problem, foreseen_rows
+from tracedistill.pipeline.forecast_inputs import Devices, ForecastInputs
 from tracedistill.pipeline.graph import Node
 from tracedistill.pipeline.preflight import limits_of
 from tracedistill.pipeline.sft_rows import heldout_file
@@ -41,8 +40,6 @@ from tracedistill.sft.preflight import SHORT_ROWS, preflight
 
 UNTUNED_WRITES = 0.15
 """Approximate share of `max_tokens` that an untuned student generates: 0.06 to 0.14 in the quickstart."""
-Devices = Callable[[str], Device]
-"""dtype -> device that runs students of it."""
 
 
 class Forecaster:
@@ -56,14 +53,10 @@ class Forecaster:
         self.work = work
         self.study = work.study
         self.evaluation = evaluation
-        self.devices = devices
         self.complete = {node.name for node in nodes if work.run.state(node).kind == "complete"}
         self.tried = trials_to_make(work, nodes)
-        self.sizes: dict[str, ModelSize | None] = {}
-        self.meters: dict[str, TokenCounter] = {}
-        self.used: dict[str, Device] = {}
-        self.drawn: dict[str, list[Problem]] = {}
         self.unknown: list[str] = []
+        self.inputs = ForecastInputs(work, devices, self.unknown)
         self.refused: list[str] = []
         self.crowded: list[str] = []
         """Arms whose prompts plus max_tokens exceed the context window."""
@@ -84,19 +77,21 @@ class Forecaster:
             tuple(tunings[name] for name in self.study.tuned_arms()),
             tuple(askings),
             tuple(quotes(self.work, self.complete)),
-            tuple(self.used.values()),
-            tuple(self._assumptions()),
+            tuple(self.inputs.devices.values()),
+            tuple(self.inputs.assumptions()),
             tuple(dict.fromkeys([*self.crowded, *self.unknown])),
             tuple(
-                dict.fromkeys([*self.refused, *(line for counter in self.meters.values() for line in counter.refused)])
+                dict.fromkeys(
+                    [*self.refused, *(line for counter in self.inputs.counters.values() for line in counter.refused)]
+                )
             ),
             tuple(trials),
         )
 
     def _trial(self, node: Node) -> Trial:
         """Return what a student's trial would take."""
-        config, size = self.study.students[node.of], self._size(node.of)
-        device = self._device(config.dtype)
+        config, size = self.study.students[node.of], self.inputs.size(node.of)
+        device = self.inputs.device(config.dtype)
         training = self.study.training if node.params["training"] is not None else None
         need = None if size is None or not device.known else trial_need(size, training, config, device)
         return Trial(node.of, training is not None, need)
@@ -108,7 +103,7 @@ class Forecaster:
         config, training = self.study.students[student], self.study.training
         if config.model.startswith(SCRIPTED):
             self.refused.append(f"student {student}: a scripted student cannot be tuned")
-        elif training.eval_steps and config.quantization == "nf4" and self._device(config.dtype).kind == "cpu":
+        elif training.eval_steps and config.quantization == "nf4" and self.inputs.device(config.dtype).kind == "cpu":
             self.refused.append(
                 f"student {student}: training.eval_steps: 4-bit weights on a CPU are not evaluated between steps; set 0"
             )
@@ -145,14 +140,14 @@ class Forecaster:
     ) -> TuningEstimate:
         """Forecast the training of one tuned arm from its row lengths."""
         config, training, arm = self.study.students[student], self.study.training_of(name), self.study.arms[name]
-        steps, size = training.optimizer_steps(lengths.rows), self._size(student)
+        steps, size = training.optimizer_steps(lengths.rows), self.inputs.size(student)
         need, fits = None, 0
-        device = self._device(config.dtype)
+        device = self.inputs.device(config.dtype)
         if size is not None and device.known:
             if arm.method == "sft":
                 need = training_need(size, lengths, training, config, device, heldout, self.shared)
             else:
-                teacher = None if arm.teacher_model is None else self._size(arm.teacher_model)
+                teacher = None if arm.teacher_model is None else self.inputs.size(arm.teacher_model)
                 need = method_need(size, arm, lengths, training, config, device, teacher)
             curve = curve_need(size, arm, lengths, training, config, device) if heldout.rows else 0.0
             need = replace(need, seconds=need.seconds + curve)
@@ -188,12 +183,12 @@ class Forecaster:
         if "assemble" not in self.complete:
             return None
         examples = list(read_jsonl(self.work.run.path(heldout_file(name)), Example))
-        return by_problem(examples, self._meter(student).rows(examples))
+        return by_problem(examples, self.inputs.counter(student).rows(examples))
 
     def _heldout_count(self) -> int:
         """Return an upper bound on validation rows, if they do not exist yet."""
         most = self.study.training.eval_rows
-        there = len(self._problems("validation")) if "problems" in self.complete else self.study.task.validation
+        there = len(self.inputs.problems("validation")) if "problems" in self.complete else self.study.task.validation
         return most if there is None else min(most, there)
 
     def _rows(self, name: str, student: str) -> tuple[Lengths | None, bool]:
@@ -201,15 +196,15 @@ class Forecaster:
         if "assemble" in self.complete:
             examples, extra = list(read_jsonl(self.work.run.path(f"sft/{name}.jsonl"), Example)), 0
         elif "problems" in self.complete:
-            examples, extra = foreseen_rows(self.work, self.complete, name, self._problems("train"))
+            examples, extra = foreseen_rows(self.work, self.complete, name, self.inputs.problems("train"))
             if extra:
                 self.unknown.append(
                     f"the traces of {self.study.teacher_of(name)} are missing: its rows are counted "
-                    f"as all {len(self._problems('train'))} training problems, with traces of at most {extra} tokens"
+                    f"as all {len(self.inputs.problems('train'))} training problems, with traces of at most {extra} tokens"
                 )
         else:
             return None, True
-        meter = self._meter(student)
+        meter = self.inputs.counter(student)
         self._try_template(meter, examples[:2], name)
         counted = meter.rows(examples)
         if not extra:
@@ -255,13 +250,13 @@ class Forecaster:
                 out = lengths.requests * arm.max_tokens * config.usd_per_million_out
                 usd = (lengths.tokens * config.usd_per_million_in + out) / 1e6
             return EvaluationEstimate(name, student, lengths, None, usd, at_most)
-        size = self._size(student)
-        if size is None or lengths is None or not self._device(config.dtype).known:
+        size = self.inputs.size(student)
+        if size is None or lengths is None or not self.inputs.device(config.dtype).known:
             return EvaluationEstimate(name, student, lengths, None, 0.0, at_most)
         adapter = self.study.adapter_of(arm_of(name))
         merged = adapter is not None and self._merges(adapter)
         need = asking_need(
-            size, lengths, self.study.evaluation.batch_size, config, self._device(config.dtype), merged
+            size, lengths, self.study.evaluation.batch_size, config, self.inputs.device(config.dtype), merged
         )  # fmt: skip
         return EvaluationEstimate(name, student, lengths, need, 0.0, at_most)
 
@@ -289,8 +284,8 @@ class Forecaster:
             requests = asked_of * study.samples_of(own)
             length = max(1, study.training.max_length - arm.max_tokens)
             return PromptLengths(requests, requests * length, length, written, arm.max_tokens), at_most
-        meter = self._meter(student)
-        problems, extra = self.evaluation.problems_of(name) if held else self._problems("test"), 0
+        meter = self.inputs.counter(student)
+        problems, extra = self.evaluation.problems_of(name) if held else self.inputs.problems("test"), 0
         try:
             requested = self.evaluation.requests_of(name, problems).requests
         except InputError:  # no plans or traces yet
@@ -307,7 +302,7 @@ class Forecaster:
         arm = self.study.arms[arm_of(name)]
         student = self.study.student_of(arm)
         config = self.study.students[student]
-        size = None if config.base_url is not None or config.model.startswith(SCRIPTED) else self._size(student)
+        size = None if config.base_url is not None or config.model.startswith(SCRIPTED) else self.inputs.size(student)
         if size is None or not size.context:
             return
         over = sum(length + arm.max_tokens > size.context for length in lengths)
@@ -336,7 +331,7 @@ class Forecaster:
         config, study = self.study.evaluation, self.study
         if config.merge == "never" or study.student_config(adapter).quantization != "none":
             return False
-        test = len(self._problems("test")) if "problems" in self.complete else study.task.test or 0
+        test = len(self.inputs.problems("test")) if "problems" in self.complete else study.task.test or 0
         return config.merge == "checked" or self.evaluation.attempts_with(adapter) * test >= PAYS * config.parity
 
     def _merging(
@@ -361,50 +356,7 @@ class Forecaster:
         """Return the number of problems on which adapters are checked before merging."""
         if "problems" not in self.complete:
             return self.study.evaluation.parity
-        return len(self._problems("validation") or self._problems("train"))
-
-    # ---- looked up once
-
-    def _problems(self, role: str) -> list[Problem]:
-        if not self.drawn:
-            for problem in self.work.problems():
-                self.drawn.setdefault(problem.split, []).append(problem)
-        return self.drawn.get(role, [])
-
-    def _meter(self, student: str) -> TokenCounter:
-        if student not in self.meters:
-            self.meters[student] = TokenCounter(self.study.students[student], self.study.format)
-        return self.meters[student]
-
-    def _size(self, student: str) -> ModelSize | None:
-        if student not in self.sizes:
-            model = self.study.students[student].model
-            self.sizes[student] = size_of(model)
-            if self.sizes[student] is None:
-                self.unknown.append(
-                    f"student {student}: the size of '{model}' is unknown, so memory and time are not estimated"
-                )
-        return self.sizes[student]
-
-    def _device(self, dtype: str) -> Device:
-        if dtype not in self.used:
-            self.used[dtype] = self.devices(dtype)
-        return self.used[dtype]
-
-    def _assumptions(self) -> list[str]:
-        devices = dict.fromkeys(self.used.values())
-        lines = [f"{device.name}: {device.source}; with nothing else running" for device in devices]
-        known = {student: size for student, size in self.sizes.items() if size is not None}
-        lines += [f"{name}: {size.parameters / 1e6:.0f}M weights, by {size.source}" for name, size in known.items()]
-        if self.study.training.eval_steps and self.study.tuned_arms():
-            lines.append("training.eval_steps: an evaluation is estimated as one forward pass over its rows")
-        for how in dict.fromkeys(meter.said for meter in self.meters.values()):
-            names = [student for student, meter in self.meters.items() if meter.said == how]
-            lines.append(f"lengths of {', '.join(names)}: by {how}")
-        if any(device.kind == "gpu" for device in devices):
-            lines.append("GPU speeds are guesses (30% of the data sheet's, small kernels), not measured")
-        lines.append("one process, adapters and arms in sequence; accurate to a factor of two at best")
-        return lines
+        return len(self.inputs.problems("validation") or self.inputs.problems("train"))
 
 
 def _summed(rows: Lengths, without: Set[str]) -> RowLengths:
