@@ -72,6 +72,7 @@ class Forecaster:
         askings = [self._asking(name, tunings) for name in (*self.study.arms, *held)]
         askings += self._merging(tunings, askings)
         trials = [self._trial(node) for node in self.tried]
+        refused = [*self.refused, *(line for counter in self.inputs.counters.values() for line in counter.refused)]
         return StudyForecast(
             self.study,
             tuple(tunings[name] for name in self.study.tuned_arms()),
@@ -80,11 +81,7 @@ class Forecaster:
             tuple(self.inputs.devices.values()),
             tuple(self.inputs.assumptions()),
             tuple(dict.fromkeys([*self.crowded, *self.unknown])),
-            tuple(
-                dict.fromkeys(
-                    [*self.refused, *(line for counter in self.inputs.counters.values() for line in counter.refused)]
-                )
-            ),
+            tuple(dict.fromkeys(refused)),
             tuple(trials),
         )
 
@@ -196,11 +193,12 @@ class Forecaster:
         if "assemble" in self.complete:
             examples, extra = list(read_jsonl(self.work.run.path(f"sft/{name}.jsonl"), Example)), 0
         elif "problems" in self.complete:
-            examples, extra = foreseen_rows(self.work, self.complete, name, self.inputs.problems("train"))
+            problems = self.inputs.problems("train")
+            examples, extra = foreseen_rows(self.work, self.complete, name, problems)
             if extra:
                 self.unknown.append(
                     f"the traces of {self.study.teacher_of(name)} are missing: its rows are counted "
-                    f"as all {len(self.inputs.problems('train'))} training problems, with traces of at most {extra} tokens"
+                    f"as all {len(problems)} training problems, with traces of at most {extra} tokens"
                 )
         else:
             return None, True
