@@ -32,8 +32,10 @@ _POWER_OF = re.compile(r"[a-z]\^\{?[2-9].*[-+].*[a-z]\^\{?[2-9]")
 _VALUE = re.compile(r"[-\s\d./{}]+|\s*\\frac[\d{}\s]+")
 _TOKEN = re.compile(r"\\[a-zA-Z]+|[A-Za-z]+|\d+(?:\.\d+)?|\S")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
-_CAPITAL = re.compile(r"\\(Gamma|Delta|Theta|Lambda|Sigma|Phi|Psi|Omega)(?![A-Za-z])(?!\s?(?:\\left)?\()")
-r"""Capitals that the worker reads as their small letters; `\Gamma(` is a function."""
+_GREEK = ("Gamma", "gamma", "Delta", "Theta", "Lambda", "Xi", "Pi", "Sigma", "Upsilon", "Phi", "Psi", "Omega")
+r"""Letters that the worker takes for others, and `\gamma`, which it takes for a function in `2\gamma+x`."""
+_LETTER = re.compile(rf"\\({'|'.join(_GREEK)})(?![A-Za-z])(?!\s?(?:\\left)?\()")
+r"""One of them as a letter: `\Gamma(` is a function."""
 _RELATIONS = frozenset(["<", ">", "=", "\\leq", "\\geq", "\\neq", "\\in", "\\notin", "\\equiv"])
 _SIGNS = frozenset(["+", "-", "*", "/", "\\pm", "\\mp", "\\cup", "\\cap"])
 
@@ -276,7 +278,7 @@ def _for_worker(expression: str) -> str:
     for sign in ("\\$", "$", "\\(", "\\)"):
         text = text.replace(sign, "")
     latex = ungrouped(as_latex(text)).strip().rstrip(".,;").strip()
-    return _CAPITAL.sub(lambda match: f"X_{{{len(match[1])}{ord(match[1][0])}}}", latex)
+    return _LETTER.sub(lambda match: f"X_{{9{_GREEK.index(match[1]):02}}}", latex)
 
 
 def _differs(left: str, right: str) -> bool:
