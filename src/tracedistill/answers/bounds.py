@@ -83,9 +83,8 @@ _ASKED = re.compile(
     r"|require\w{0,24}|should|have to|has to|had to|enough|can|could|able|buy|order|take|takes"
     r"|mindestens|höchstens|brauch\w{0,4}|benötig\w{0,4}|kann|mínimo|máximo|menos|puede|necesit\w{0,4}|moins|faut"
     r"|peut|almeno|massimo|minimo|serv\w{0,4}|può|precis\w{0,4}|pode|minstens|hoogstens|nodig|kan|potrzeb\w{0,4}|może)\b"
-    r"|至少|至多|最多|最少|需要|可以|能|少なくとも|最大|最低|最小|必要|でき|최소|최대|필요|적어도|수 있|минимум|максимум"
-    r"|faut|нужн|необходим"
-    r"|может|\ben (?:az|fazla|çok)\b|ít nhất|nhiều nhất|tối (?:đa|thiểu)",
+    r"|至少|至多|最多|最少|需要|可以|能|少なくとも|最大|最低|最小|必要|でき|최소|최대|필요|적어도|수 있"
+    r"|минимум|максимум|нужн|необходим|может|\ben (?:az|fazla|çok)\b|ít nhất|nhiều nhất|tối (?:đa|thiểu)",
     re.IGNORECASE,
 )
 
