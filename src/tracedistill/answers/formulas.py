@@ -25,10 +25,10 @@ UNREAD_ANSWER = "the answer cannot be read as mathematics"
 
 _MAX_PARTS = 16
 _MEMBER = re.compile(r"[A-Za-z]\s*\\in(?![a-z])\s*")
-_BASE = re.compile(r"\w+_\{?\d+\}?")
+_BASE = re.compile(r"\w{1,400}_\{?\d{1,12}\}?")
 _BASED = re.compile(r"[\dA-F]{1,40}_\d{1,3}")
 _NEEDS = re.compile(r"[\d\\^_=<>+*/|(]|\b[a-zA-Z]\b")
-_POWER_OF = re.compile(r"[a-z]\^\{?[2-9].*[-+].*[a-z]\^\{?[2-9]")
+_POWER_OF = re.compile(r"[a-z]\^\{?[2-9][^-+]{0,200}[-+].{0,200}?[a-z]\^\{?[2-9]")
 _VALUE = re.compile(r"[-\s\d./{}]+|\s*\\frac[\d{}\s]+")
 _TOKEN = re.compile(r"\\[a-zA-Z]+|[A-Za-z]+|\d+(?:\.\d+)?|\S")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
