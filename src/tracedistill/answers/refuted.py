@@ -107,7 +107,7 @@ _SAYINGS = word_set(
 _SEEMINGLY = word_set(
     "seem seems look looks appear appears sound sounds suggest suggests point points indicate indicates hint hints "
     "imply "
-    "implies expect first"
+    "implies expect"
 )
 """Words that every pattern above needs in a text: finding them costs less."""
 
@@ -119,7 +119,7 @@ def stated_only(text: str) -> str:
     spans = []
     if not words.isdisjoint(_SAYINGS) or (not words.isdisjoint(_MODALS) and _MODAL.search(low)):
         spans += [(_opening(text, match.start()), _clause_end(text, match.end())) for match in _IMPUTED.finditer(text)]
-    if not words.isdisjoint(_SEEMINGLY):
+    if not words.isdisjoint(_SEEMINGLY) or "at first" in low:
         for match in _SEEMING.finditer(text):
             end = _clause_end(text, match.end())
             if _TURNS.match(text, end):
