@@ -21,6 +21,7 @@ LAYERS: dict[str, int] = {
         [
             "errors plugins records output",
             "files stats chat spinner events",
+            "stores",
             "recipes answers compute",
             "arithmetic",
             "tasks",
@@ -63,6 +64,7 @@ HEAVY: dict[str, dict[str, str]] = {
     "uvicorn": {"review": "the page"},
     "openai": {"engines": "the client of servers"},
     "httpx2": {"engines": "the client of servers"},
+    "fsspec": {"stores.objects": "talks to object stores, inside the function"},
     "datasets": {"tasks._rows": "the hub", "training": "rows on disk"},
 }
 """Library -> module or package that may import it -> why."""
@@ -223,6 +225,7 @@ LIGHT = (
     "trl",
     "openai",
     "httpx",
+    "fsspec",
 )
 
 

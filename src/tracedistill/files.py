@@ -221,11 +221,15 @@ class atomic:  # noqa: N801 - reads as a verb where it is used
             raise disk_error(self.path, error) from error
 
 
+class BusyError(InputError):
+    """Another process holds a lock."""
+
+
 @contextlib.contextmanager
 def locked(path: Path, busy: str = "", on_wait: Callable[[], object] | None = None) -> Iterator[None]:
     """Hold a lock file. The system releases the lock of a killed process.
 
-    If another process holds it: call `on_wait` and wait or, without one, raise InputError with the text `busy`.
+    If another process holds it: call `on_wait` and wait or, without one, raise BusyError with the text `busy`.
     """
     import filelock
 
@@ -236,7 +240,7 @@ def locked(path: Path, busy: str = "", on_wait: Callable[[], object] | None = No
             lock.acquire(blocking=False)
         except filelock.Timeout as error:
             if on_wait is None:
-                raise InputError(busy) from error
+                raise BusyError(busy) from error
             on_wait()
             lock.acquire()
     except OSError as error:

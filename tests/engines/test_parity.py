@@ -24,10 +24,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def engine(folder: Path) -> Any:
+def engine(folder: Path) -> Iterator[Any]:
+    import torch
+
     from tracedistill.engines.local import LocalEngine
 
-    return LocalEngine.load(str(folder), "float32")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield LocalEngine.load(str(folder), "float32")
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from tracedistill.cli.arguments import Commands, add_columns, add_outputs_command, pairs_of
 from tracedistill.output import say
 from tracedistill.spinner import waiting
+from tracedistill.stores import changed
 
 EXAMPLES = (
     "outputs.jsonl --task gsm8k --arm baseline",
@@ -20,7 +20,7 @@ def add(commands: Commands) -> None:
     text = "judge outputs of any model and add them to a run folder as an arm, ready for `report`"
     command = add_outputs_command(commands, "import", text, EXAMPLES)
     command.add_argument("--arm", required=True, help="name the arm")
-    command.add_argument("--run-dir", type=Path, metavar="DIR", help="add to this run folder: a study's, an earlier "
+    command.add_argument("--run-dir", metavar="DIR", help="add to this run folder: a study's, an earlier "
                          "import's or a new one (runs/imported-TASK)")  # fmt: skip
     command.add_argument("--where", action="append", default=[], metavar="COLUMN=VALUE", help="import only these rows")
     command.add_argument("--student", metavar="NAME", help="name the model that wrote the outputs")
@@ -41,13 +41,13 @@ def run(args: argparse.Namespace) -> int:
 
     from tracedistill.tools.import_outputs import ColumnNames, import_outputs
 
-    run_dir = args.run_dir or Path("runs") / f"imported-{args.task.replace(':', '.')}"
-    with waiting(f"judging {args.file}"):
+    run_dir = args.run_dir or f"runs/imported-{args.task.replace(':', '.')}"
+    with waiting(f"judging {args.file}"), changed(run_dir) as folder:
         imported = import_outputs(
             args.file,
             args.task,
             args.arm,
-            run_dir,
+            folder,
             columns=ColumnNames(
                 **{column.name: getattr(args, f"{column.name}_field") for column in fields(ColumnNames)}
             ),

@@ -9,6 +9,7 @@ from tracedistill.cli.arguments import Commands, add_command, add_quiet
 from tracedistill.cli.stages import run as make_stage
 from tracedistill.errors import InputError
 from tracedistill.spinner import waiting
+from tracedistill.stores import fetched, is_url, run_folder
 
 EXAMPLES = (
     "runs/quickstart",
@@ -25,9 +26,7 @@ def add(commands: Commands) -> None:
     command.add_argument(
         "runs", nargs="+", metavar="RUN", help="run folders; or a recipe (.yaml) and key=value overrides of it"
     )
-    command.add_argument(
-        "--against", type=Path, metavar="RUN", help="compare each arm with the arm of the same name in this run"
-    )
+    command.add_argument("--against", metavar="RUN", help="compare each arm with the arm of the same name in this run")
     command.add_argument(
         "--out", type=Path, metavar="DIR", help="write to this folder (default: the run's own; several: RUN/compared)"
     )
@@ -47,9 +46,9 @@ def add(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Report on run folders directly, or on a recipe through its pipeline; return the exit code."""
-    folders = [Path(run) for run in args.runs if "=" not in run or Path(run).exists()]
+    folders = [fetched(run) for run in args.runs if is_url(run) or "=" not in run or Path(run).exists()]
     recipes = [path for path in folders if path.suffix in (".yaml", ".yml") and not path.is_dir()]
-    overrides = [*(run for run in args.runs if Path(run) not in folders), *args.overrides]
+    overrides = [*(run for run in args.runs if run_folder(run) not in folders), *args.overrides]
     if recipes:
         if len(folders) > 1 or args.against or args.out or args.compare:
             raise InputError(
@@ -64,7 +63,8 @@ def run(args: argparse.Namespace) -> int:
     from tracedistill.report.terminal import print_report
 
     with waiting("counting, and writing the page"):
-        place = report_folders(folders, args.against, args.out, args.compare)
+        against = None if args.against is None else fetched(args.against)
+        place = report_folders(folders, against, args.out, args.compare)
     if not args.quiet:
         print_report(place, sections=args.section)
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from tracedistill.cli.arguments import Commands, add_command
@@ -61,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
             raise InputError(f"--{name} must not be negative")
     target: Path = args.target
     sample, seed, teacher = args.sample or 0, args.seed or 0, args.teacher
+    held: AbstractContextManager[None] = nullcontext()
     if target.suffix in (".yaml", ".yml"):
         from tracedistill import pipeline
 
@@ -77,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
         if not teacher and len(study.review.teachers) == 1:
             (teacher,) = study.review.teachers
         target_of = ReviewTarget(study.task.name, store, folder, teachers, keep=rule.keep, leaks=rule.leaks)
+        held = pipeline.in_store(loaded)
     elif args.task is None or args.overrides:
         raise InputError("a file of traces needs --task NAME and takes no key=value; a study's file ends in .yaml")
     else:
@@ -87,4 +90,5 @@ def run(args: argparse.Namespace) -> int:
         read=args.read, arm=args.arm, labels=args.labels, data_dir=args.data_dir,
         overwrite=args.overwrite, inputs=tuple(path for path in (target, args.labels, args.rate) if path is not None),
     )  # fmt: skip
-    return review(target_of, options)
+    with held:
+        return review(target_of, options)

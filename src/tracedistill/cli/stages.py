@@ -88,11 +88,11 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.stage in ("run", "report"):
         print_report(loaded.study.folder, sections=getattr(args, "section", ()))
-    seconds = time.monotonic() - started
+    seconds, place = time.monotonic() - started, loaded.study.store or loaded.study.folder
     if made:
-        say(f"{args.stage}: made {', '.join(made)} in {seconds:.0f} s, in {loaded.study.folder}")
+        say(f"{args.stage}: made {', '.join(made)} in {seconds:.0f} s, in {place}")
     else:
-        say(f"{args.stage}: nothing to do, everything in {loaded.study.folder} is complete and unchanged")
+        say(f"{args.stage}: nothing to do, everything in {place} is complete and unchanged")
     return 0
 
 

@@ -8,10 +8,12 @@ from pathlib import Path
 from tracedistill.cli.arguments import Commands, add_recipe_command
 from tracedistill.output import say
 from tracedistill.spinner import waiting
+from tracedistill.stores import is_url
 
 EXAMPLES = (
     "study.yaml",
     "runs/quickstart",
+    "s3://bucket/quickstart",
 )
 
 
@@ -27,14 +29,16 @@ def run(args: argparse.Namespace) -> int:
     from tracedistill import pipeline
 
     with waiting("checking what is complete"):
-        if Path(args.recipe).is_dir():
+        if is_url(args.recipe) or Path(args.recipe).is_dir():
             from tracedistill.tools.open_study import open_study
 
             study = open_study(args.recipe, args.overrides).study
-            loaded = pipeline.LoadedStudy(study, Path(args.recipe) / "study.yaml")
+            loaded = pipeline.LoadedStudy(study, study.folder / "study.yaml")
         else:
             loaded = pipeline.load(args.recipe, args.overrides)
         states = pipeline.status(loaded)
+    if place := args.recipe if is_url(args.recipe) else loaded.study.store:
+        say(f"{place}, working copy {loaded.study.folder}")
     width = max(len(node.name) for node, _ in states)
     for node, state in states:
         say(f"{node.stage:9} {node.name:{width}}  {state.kind}{f': {state.reason}' if state.reason else ''}")

@@ -47,9 +47,10 @@ class _GoneError(StopRunError):
 class BatchEngine:
     """Sends requests as batches through a server engine's endpoint; the cache treats both as the same engine.
 
-    `state`: the state file, one per study. `poll`: seconds between checks. `wait`: seconds until StopRunError asks the
-    user to come back later. `rounds`: submissions after which a row is a counted failure. `at_once`: batches in
-    progress at a time. `on_wait` receives a line on a batch's progress at each check, and on errors.
+    `state`: the state file, one per study. `name`: what it is called on every machine, if it moves between them.
+    `poll`: seconds between checks. `wait`: seconds until StopRunError asks the user to come back later. `rounds`:
+    submissions after which a row is a counted failure. `at_once`: batches in progress at a time. `on_wait` receives
+    a line on a batch's progress at each check, and on errors.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class BatchEngine:
         server: ServerEngine,
         state: str | Path,
         *,
+        name: str = "",
         poll: float = 30.0,
         wait: float = 48 * 3600.0,
         rounds: int = 3,
@@ -72,7 +74,7 @@ class BatchEngine:
         self.prices = server.prices.scaled(BATCH_DISCOUNT)
         self.chunk = at_once * self._rows
         """Rows that `generate` passes at a time."""
-        self.holder = batch_holder(content_id(str(self._path.resolve())))
+        self.holder = batch_holder(content_id(name or str(self._path.resolve())))
         """Holder of the stakes of batches in progress."""
 
     def describe(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from tracedistill.pipeline.dry_run import dry_run, silent_forecast
 from tracedistill.pipeline.graph import STAGES
 from tracedistill.pipeline.hardware import accelerate_config
 from tracedistill.pipeline.load import LoadedStudy, load
-from tracedistill.pipeline.run import audit_judge, check_determinism, check_engine, report_of, run, status
+from tracedistill.pipeline.run import audit_judge, check_determinism, check_engine, in_store, report_of, run, status
 
 __all__ = [
     "STAGES",
@@ -22,6 +22,7 @@ __all__ = [
     "check_determinism",
     "check_engine",
     "dry_run",
+    "in_store",
     "load",
     "report_of",
     "run",

@@ -19,7 +19,7 @@ from tracedistill.pipeline.execution import make_nodes
 from tracedistill.pipeline.forecast import Forecaster
 from tracedistill.pipeline.forecast_inputs import Devices
 from tracedistill.pipeline.free_stages import make_free
-from tracedistill.pipeline.graph import PARTS, Node
+from tracedistill.pipeline.graph import PARTS, Node, open_run_folder
 from tracedistill.pipeline.hardware import shared_rows
 from tracedistill.pipeline.load import LoadedStudy
 from tracedistill.pipeline.method_checks import arms_to_tune, method_faults
@@ -95,8 +95,9 @@ def silent_forecast(loaded: LoadedStudy, devices: Devices, *, make: bool = True)
     """
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "run"
-        _link(loaded.study.folder, folder)
-        work = StudyRun(replace(loaded, study=replace(loaded.study, run_dir=str(folder))), Screen(quiet=True))
+        _link(open_run_folder(loaded.study, Screen(quiet=True).say).folder, folder)
+        study = replace(loaded.study, run_dir=str(folder), cache=str(loaded.study.cache_path))
+        work = StudyRun(replace(loaded, study=study), Screen(quiet=True))
         work.run.claim()
         work.suppose()
         graph = Graph(work)

@@ -149,8 +149,11 @@ def teacher_engine(work: StudyRun, teacher: str, config: TeacherConfig) -> Engin
         return server
     from tracedistill.engines.batch import BatchEngine
 
-    state = work.run.path(f"traces/{teacher}.batch.json")
-    return BatchEngine(server, state, on_wait=lambda text: work.screen.say(f"  {teacher}: {text}"))
+    name = f"traces/{teacher}.batch.json"
+    state = work.run.path(name)
+    return BatchEngine(
+        server, state, name=f"{work.run.identity}/{name}", on_wait=lambda text: work.screen.say(f"  {teacher}: {text}")
+    )
 
 
 class Endpoint:

@@ -46,6 +46,7 @@ def make_nodes(work: StudyRun, wanted: Sequence[Node]) -> list[str]:
         else:
             _run_node(work, node)
             made.append(node.name)
+        work.run.publish()
     return made
 
 

@@ -21,8 +21,10 @@ from tracedistill import __version__
 from tracedistill.errors import InputError
 from tracedistill.files import canonical, content_id, file_hash, locked, read_json, write_json
 from tracedistill.output import say
+from tracedistill.recipes import LOCAL, Study
 from tracedistill.recipes.differences import differences
 from tracedistill.records import node_name
+from tracedistill.stores import Mirror
 
 StateKind = Literal["complete", "missing", "stale", "damaged"]
 Kind = Literal[
@@ -106,9 +108,16 @@ class NodeState:
 class RunFolder:
     """A run folder: its identity, its lock and its manifests."""
 
-    def __init__(self, folder: Path, study: str) -> None:
+    def __init__(self, folder: Path, study: str, mirror: Mirror | None = None) -> None:
         self.folder = folder
         self.study = study
+        self._mirror = mirror
+        """The store that this folder is the working copy of; None: the folder is the run folder itself."""
+
+    @property
+    def identity(self) -> str:
+        """Return what names the run folder on this machine; for one in a store, on every machine."""
+        return str(self.folder.resolve()) if self._mirror is None else self._mirror.url
 
     def path(self, name: str) -> Path:
         """Return a file below the run folder."""
@@ -135,14 +144,26 @@ class RunFolder:
 
     @contextmanager
     def lock(self, *, wait: bool = False) -> Iterator[None]:
-        """Lock the run folder against a second run. Raises InputError if it is locked and `wait` is not set."""
+        """Lock the run folder against a second run; one in a store is kept up to date there while the block lasts.
+
+        Raises InputError if it is locked and `wait` is not set, and if a run on another machine has it.
+        """
         if os.environ.get(LOCK_HELD) == str(self.folder.resolve()):
             yield
             return
         busy = f"{self.folder}: another tracedistill run is using this folder; wait until it ends"
         warn = functools.partial(say, f"{self.folder}: waiting for another tracedistill run in this folder")
-        with locked(self.path(".lock"), busy, functools.partial(warn, file=sys.stderr) if wait else None):
+        say_so = functools.partial(warn, file=sys.stderr) if wait else None
+        with (
+            locked(self.path(".lock"), busy, say_so),
+            self._mirror.driven() if self._mirror is not None else contextlib.nullcontext(),
+        ):
             yield
+
+    def publish(self) -> None:
+        """Send what is complete to the store, if the run folder is in one. Raises InputError if another run has it."""
+        if self._mirror is not None:
+            self._mirror.publish()
 
     def state(self, node: Node) -> NodeState:
         """Compare a node's manifest with its outputs, inputs and settings."""
@@ -239,6 +260,20 @@ class RunFolder:
             if _is_content(known) and _stamp(self.path(name)) == {key: known[key] for key in ("bytes", "mtime_ns")}:
                 return str(known["sha256"])
         return file_hash(self.path(name))
+
+
+def open_run_folder(study: Study, say: Callable[[str], object]) -> RunFolder:
+    """Return a study's run folder; one in a store is fetched into its working copy first.
+
+    Folders for a cluster have their full path.
+    """
+    if study.store is None:
+        return RunFolder(study.folder if study.compute == LOCAL else study.folder.resolve(), study.study)
+    mirror = Mirror(study.store, say)
+    folder = mirror.folder.resolve()
+    if os.environ.get(LOCK_HELD) != str(folder) and study.training.launcher.machine_rank == 0:
+        mirror.refresh()
+    return RunFolder(folder, study.study, mirror)
 
 
 def stamped(files: Iterable[Path], below: Path | None) -> dict[str, dict[str, Any]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tracedistill.engines import Engine, Generation, Request
@@ -100,7 +99,7 @@ def open_cache(work: StudyRun) -> GenerationCache:
     """Open the study's cache."""
     from tracedistill.engines.cache import GenerationCache
 
-    return GenerationCache(Path(work.study.cache))
+    return GenerationCache(work.study.cache_path)
 
 
 def buy(
@@ -124,7 +123,7 @@ def buy(
         raise HandedOver(work.hand_over(f"teachers.{place}", label, config, engine, requests))
     limits = work.study.budget
     budget = Budget(limits.usd, limits.tokens, limits.calls, scope=work.study.study)
-    prices, buyer = prices_of(config), content_id(str(work.run.folder.resolve()), label)
+    prices, buyer = prices_of(config), content_id(work.run.identity, label)
     rest = iter(requests)
     first = list(itertools.islice(rest, LOOKED_AT))
     total = len(first) if len(first) < LOOKED_AT else total

@@ -13,7 +13,7 @@ from tracedistill.pipeline.dtypes import COMPUTES
 from tracedistill.pipeline.engine_check import EngineCheck, check_engines
 from tracedistill.pipeline.evaluate import Evaluation
 from tracedistill.pipeline.execution import make_nodes
-from tracedistill.pipeline.graph import Node, NodeState, needed_by, upstream
+from tracedistill.pipeline.graph import Node, NodeState, needed_by, open_run_folder, upstream
 from tracedistill.pipeline.load import LoadedStudy
 from tracedistill.pipeline.machines import follow
 from tracedistill.pipeline.method_checks import arms_to_tune, check_methods, needs_problems
@@ -77,7 +77,7 @@ def wanted_nodes(work: StudyRun, stage: str) -> list[Node]:
 def audit_judge(loaded: LoadedStudy, judge: str, labels: Path, *, quiet: bool = False) -> JudgeAudit:
     """Measure a model teacher as judge against labelled rows; answers are cached, so nothing is paid twice."""
     screen = Screen(quiet=quiet)
-    with screen.overall():
+    with in_store(loaded), screen.overall():
         return audit_of(StudyRun(loaded, screen), judge, labels)
 
 
@@ -127,4 +127,16 @@ def status(loaded: LoadedStudy) -> list[tuple[Node, NodeState]]:
 
 def report_of(loaded: LoadedStudy) -> Report:
     """Read the report of a finished run. Raises InputError if it has none yet."""
-    return read_report(loaded.study.folder)
+    return read_report(open_run_folder(loaded.study, Screen(quiet=True).say).folder)
+
+
+@contextmanager
+def in_store(loaded: LoadedStudy) -> Iterator[None]:
+    """Hold a run folder that is in a store, and send what the block changes in it; do nothing for a local one."""
+    if loaded.study.store is None:
+        yield
+        return
+    run = open_run_folder(loaded.study, Screen().say)
+    run.claim()
+    with run.lock():
+        yield

@@ -18,11 +18,11 @@ from tracedistill.engines.vllm import VllmHost
 from tracedistill.files import ListId, Records, read_lines, to_json
 from tracedistill.interventions import NO_TRACE
 from tracedistill.pipeline.dtypes import local_dtypes, settle_dtypes, stored_dtypes, with_dtypes
-from tracedistill.pipeline.graph import PARTS, RunFolder
+from tracedistill.pipeline.graph import PARTS, open_run_folder
 from tracedistill.pipeline.load import LoadedStudy
 from tracedistill.pipeline.revisions import pinned
 from tracedistill.pipeline.screen import Screen
-from tracedistill.recipes import LOCAL, Arm, TeacherConfig, resolved
+from tracedistill.recipes import Arm, TeacherConfig, resolved
 from tracedistill.records import Problem
 from tracedistill.sft.messages import PromptSpec
 from tracedistill.tasks import Task, get_task
@@ -42,7 +42,7 @@ class StudyRun:
         self.screen = screen
         self.compute = choose_compute(study.compute, study.cores)
         """Processes rows: all cores of this machine, or a cluster that accesses the folder by its full path."""
-        self.run = RunFolder(study.folder if study.compute == LOCAL else study.folder.resolve(), study.study)
+        self.run = open_run_folder(study, screen.say)
         self.parts = self.run.path(PARTS)
         """Folder for parts of the node in progress."""
         self._settle(stored_dtypes(self.run))

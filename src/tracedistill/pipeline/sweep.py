@@ -223,6 +223,8 @@ def _variants(
         "tracking=none",
         "evaluation.merge=never",
         "evaluation.choose_on=0",  # validation problems take the place of test problems
+        # the settings' folders are local ones, below the working copy of a run folder in a store
+        *([f"cache={json.dumps(str(study.cache_path))}"] if study.store else []),
         *([] if any(item.startswith("training.seeds=") for item in overrides) else ["training.seeds=1"]),
     ]
     made: list[pipeline.LoadedStudy] = []

@@ -13,6 +13,7 @@ from tracedistill.recipes.inputs import TeacherConfig, ToleranceConfig
 from tracedistill.recipes.methods import check_method
 from tracedistill.recipes.names import NOT_A_NAME, is_file_name, name_fault, twins
 from tracedistill.recipes.schema import LOCAL, SCRIPTED, StudentConfig, Study
+from tracedistill.stores import COPIES, copies_are_placed, url_fault
 
 Fail = Callable[[str, str], None]
 """(key, message): records an error."""
@@ -26,6 +27,7 @@ def check(study: Study, fail: Fail) -> None:
     """Check rules that involve several fields."""
     if not is_file_name(study.study):
         fail("study", NOT_A_NAME)
+    _check_store(study, fail)
     for name, arm in study.arms.items():
         _check_arm(study, name, arm, fail)
         _check_adapter(study, name, arm, fail)
@@ -53,6 +55,20 @@ def check(study: Study, fail: Fail) -> None:
     _check_tuning(study, fail)
     _check_compute(study, fail)
     _check_launcher(study, fail)
+
+
+def _check_store(study: Study, fail: Fail) -> None:
+    """Check the URL of a run folder, and that all machines of the study reach its working copy."""
+    if study.store is None:
+        return
+    if fault := url_fault(study.store):
+        fail("run_dir", fault)
+    elif not copies_are_placed() and (study.compute != LOCAL or (study.training.launcher.num_machines or 1) > 1):
+        fail(
+            "run_dir",
+            f"several machines work on this study, and all must reach its working copy: set {COPIES} on each of them "
+            "to one folder of a shared file system",
+        )
 
 
 def _check_names(study: Study, fail: Fail) -> None:

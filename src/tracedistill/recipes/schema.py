@@ -11,9 +11,12 @@ from tracedistill.recipes.arm import Arm, as_evaluated, run_name
 from tracedistill.recipes.bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, ShareBelow1
 from tracedistill.recipes.inputs import BudgetConfig, TaskConfig, TeacherConfig
 from tracedistill.recipes.training import TrainingConfig
+from tracedistill.stores import is_url, run_folder
 
 LOCAL = "local"
 """The value of `compute` for this machine alone."""
+CACHE = "runs/generations.sqlite"
+"""Default of `cache`."""
 SCRIPTED = "scripted:"
 """Prefix of a model's name if a user's function or engine answers in its place."""
 
@@ -169,7 +172,8 @@ class Study:
     seed: int = 0
     """Seed of problems, interventions, adapters and sampling."""
     run_dir: str | None = None
-    """Folder for everything the study writes; none: runs/<study> below the working folder."""
+    """Folder for everything the study writes; none: runs/<study> below the working folder. A URL (s3://bucket/study,
+    any protocol of fsspec) is an object store: the study works in a local copy and sends it there."""
     format: Format = "plain"
     """How a completion separates trace and answer. plain: an `Answer:` line; tags: <think> and <answer>; reasoning: the
     trace is the student's thinking, as its family's chat template writes it (Qwen3 and similar)."""
@@ -189,8 +193,9 @@ class Study:
     """Your own prompt texts by name, for students and teachers. They replace built-in prompts or add to them."""
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     """Budget of the teachers."""
-    cache: str = "runs/generations.sqlite"
-    """Cache of paid generations, shared by all studies of a workspace."""
+    cache: str = CACHE
+    """Cache of paid generations, shared by all studies of a workspace. If run_dir is a URL and this is not set, it lies
+    in the run folder, so that paid answers are in the store too."""
     cores: PositiveInt | None = None
     """Processes on this machine that judge, render and count rows; none: one per core. No result depends on it."""
     compute: str = LOCAL
@@ -202,8 +207,18 @@ class Study:
 
     @property
     def folder(self) -> Path:
-        """The run folder."""
-        return Path(self.run_dir) if self.run_dir else Path("runs") / self.study
+        """The run folder; of one in an object store, the local working copy."""
+        return run_folder(self.run_dir) if self.run_dir else Path("runs") / self.study
+
+    @property
+    def store(self) -> str | None:
+        """The URL of a run folder in an object store; None: the run folder is local."""
+        return self.run_dir if self.run_dir and is_url(self.run_dir) else None
+
+    @property
+    def cache_path(self) -> Path:
+        """The cache of paid generations."""
+        return self.folder / Path(CACHE).name if self.store and self.cache == CACHE else Path(self.cache)
 
     def student_of(self, arm: Arm | str) -> str:
         """Return the student's name, given an arm or its name."""

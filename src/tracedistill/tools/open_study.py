@@ -17,6 +17,7 @@ from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.recipes import Study, run_name
 from tracedistill.report.runs import manifests_of
+from tracedistill.stores import fetched
 
 FULL = "config.json"
 """Marker file of a fully tuned model; an adapter's folder has adapter_config.json."""
@@ -89,7 +90,7 @@ def open_study(target: str | Path, overrides: Sequence[str] = (), stage: str | N
 
     Raises InputError for anything else, and for overrides of a run folder.
     """
-    path = Path(target)
+    path = fetched(str(target))
     if path.suffix in (".yaml", ".yml") and not path.is_dir():
         loaded = pipeline.load(path, overrides)
         if stage is not None:
