@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,16 +22,15 @@ settings.load_profile("untimed")
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("TRACEDISTILL_DATA", ROOT.parent / "shared" / "data"))
 
+# The models are tiny: threads gain nothing and wait for each other, here and in the processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-@pytest.fixture(scope="module")
-def one_thread() -> Iterator[None]:
-    """A tiny model gains nothing from threads, and on a busy machine they wait for each other."""
-    import torch
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+@pytest.fixture(scope="module", autouse=True)
+def old_objects_are_not_searched() -> None:
+    """Spare the collector the thousands of tests and modules that stay: every training collects several times."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ from tracedistill.tools.export.model import ExportChoice, export_model
 from tracedistill.tools.open_study import open_study
 
 pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
     # PEFT asks transformers by a name that is on its way out
     pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"),
 ]

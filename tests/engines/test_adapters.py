@@ -12,7 +12,6 @@ from tracedistill.errors import InputError
 
 # PEFT asks transformers by a name that is on its way out
 pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
     pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"),
 ]
 

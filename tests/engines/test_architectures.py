@@ -16,7 +16,6 @@ from tracedistill.recipes import StudentConfig, TrainingConfig
 from tracedistill.records import Example, Message
 
 pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
     # PEFT asks transformers by a name that is on its way out
     pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"),
     # of experts whose weights are one tensor, in models that have none besides

@@ -286,7 +286,6 @@ def test_the_whole_pipeline_in_either_dtype(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    one_thread: None,
 ) -> None:
     """Trained, attempted and reported, whichever dtype this machine would take by itself; launched in this process."""
     monkeypatch.setattr("tracedistill.pipeline.dtypes.choose", lambda: pytest.fail("the dtype is forced"))

@@ -24,7 +24,6 @@ from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.tools.open_study import open_study
 
 pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
     # PEFT asks transformers by a name that is on its way out
     pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"),
 ]

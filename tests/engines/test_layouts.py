@@ -11,7 +11,7 @@ from tests import architectures, tiny
 from tests.engines.test_local import ragged, request, run
 from tracedistill.errors import InputError
 
-pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore::UserWarning")]
+pytestmark = [pytest.mark.filterwarnings("ignore::UserWarning")]
 
 
 def load(folder: Path, dtype: str = "float32") -> Any:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,16 +27,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def engine(folder: Path) -> Iterator[Any]:
-    import torch
-
+def engine(folder: Path) -> Any:
     from tracedistill.engines.local import LocalEngine
 
-    # threads that wait for each other cost more than these small products are worth
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield LocalEngine.load(str(folder), "float32")
-    torch.set_num_threads(threads)
+    return LocalEngine.load(str(folder), "float32")
 
 
 @pytest.fixture(autouse=True)

@@ -24,15 +24,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def engine(folder: Path) -> Iterator[Any]:
-    import torch
-
+def engine(folder: Path) -> Any:
     from tracedistill.engines.local import LocalEngine
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield LocalEngine.load(str(folder), "float32")
-    torch.set_num_threads(threads)
+    return LocalEngine.load(str(folder), "float32")
 
 
 @pytest.fixture

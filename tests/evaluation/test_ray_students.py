@@ -22,8 +22,6 @@ from tracedistill.evaluation.requests import requests_for
 from tracedistill.recipes import Arm
 from tracedistill.records import Attempt
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:

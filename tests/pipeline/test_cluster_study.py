@@ -91,7 +91,6 @@ def tiny_study(tmp_path: Path) -> Callable[[str], StudyRun]:
     return opened
 
 
-@pytest.mark.usefixtures("one_thread")
 def test_a_students_attempts_on_a_cluster(tiny_study: Callable[[str], StudyRun], ray: PretendRay) -> None:
     found, facts = [], []
     for where in ("local", "ray"):

@@ -189,6 +189,7 @@ def test_killed_generation_goes_on_and_changes_nothing(study_file: StudyFile, tm
     assert contents(tmp_path / "run") == killed
 
 
+@pytest.mark.slow
 def test_kills_at_any_moment(study_file: StudyFile, tmp_path: Path) -> None:
     """kill -9 after random times, again and again, then to the end: the same files as undisturbed."""
     recipe = study_file()

@@ -6,6 +6,7 @@ when a process is lost is tested without Ray as well: tests/compute/test_actors.
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -36,6 +37,7 @@ def cluster() -> Iterator[Any]:
         patch.setenv("TEACHER_KEY", KEY)
         found = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": STORE})
     yield found
+    sys.modules["ray"].shutdown()  # a test that ended in an error is still connected
     found.shutdown()
 
 

@@ -122,7 +122,6 @@ def test_an_arm_of_a_served_student(tmp_path: Path, model: Path, command: str) -
 
 @DEPRECATED
 @pytest.mark.slow
-@pytest.mark.usefixtures("one_thread")
 def test_all_arms_of_a_student_by_one_server(tmp_path: Path, weights: Path, command: str) -> None:
     """Base, LoRA module and begun answer; the manifest names version and flags; what is answered starts no server."""
     loaded = tune(study(tmp_path, weights, command), r=4)
@@ -153,7 +152,6 @@ def test_all_arms_of_a_student_by_one_server(tmp_path: Path, weights: Path, comm
 
 @DEPRECATED
 @pytest.mark.slow
-@pytest.mark.usefixtures("one_thread")
 def test_another_adapter_is_asked_anew(tmp_path: Path, weights: Path, command: str) -> None:
     """The same name over other weights is another key of the cache."""
     arms = {"correct": {"tune": "correct"}}
@@ -167,7 +165,6 @@ def test_another_adapter_is_asked_anew(tmp_path: Path, weights: Path, command: s
 
 @DEPRECATED
 @pytest.mark.slow
-@pytest.mark.usefixtures("one_thread")
 def test_dora_is_merged_after_the_parity_check(tmp_path: Path, weights: Path, command: str) -> None:
     arms = {"standard": {}, "correct": {"tune": "correct"}}
     recipe = study(tmp_path, weights, command, arms=arms, training={"lora_dora": True})
@@ -184,7 +181,6 @@ def test_dora_is_merged_after_the_parity_check(tmp_path: Path, weights: Path, co
 
 @DEPRECATED
 @pytest.mark.slow
-@pytest.mark.usefixtures("one_thread")
 def test_what_may_not_be_merged_is_not_served(tmp_path: Path, weights: Path, command: str) -> None:
     evaluation = {"batch_size": 4, "cut_off": "allow", "parity": 4, "merge": "never"}
     recipe = study(
@@ -316,7 +312,6 @@ def test_a_teacher_that_vllm_serves(tmp_path: Path, model: Path, command: str) -
 
 @DEPRECATED
 @pytest.mark.slow
-@pytest.mark.usefixtures("one_thread")
 def test_a_students_requests_as_files(tmp_path: Path, weights: Path, command: str) -> None:
     """Chat completions of the same prompts, the adapter as their model, and the flags that `vllm run-batch` needs."""
     loaded = tune(study(tmp_path, weights, command), r=4)
@@ -358,7 +353,6 @@ def test_recipes_that_are_refused(tmp_path: Path, changes: dict[str, Any], messa
 
 @DEPRECATED
 @pytest.mark.slow
-@pytest.mark.usefixtures("one_thread")
 def test_flags_of_speed_make_nothing_stale(tmp_path: Path, weights: Path, command: str) -> None:
     loaded = tune(study(tmp_path, weights, command, arms={"correct": {"tune": "correct"}}), r=4)
     pipeline.run(loaded, quiet=True)
@@ -371,7 +365,6 @@ def test_flags_of_speed_make_nothing_stale(tmp_path: Path, weights: Path, comman
 
 @DEPRECATED
 @pytest.mark.slow
-@pytest.mark.usefixtures("one_thread")
 def test_both_engines_are_compared_and_the_report_says_so(
     tmp_path: Path, weights: Path, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

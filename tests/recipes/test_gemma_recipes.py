@@ -35,7 +35,6 @@ FEW = (
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.usefixtures("one_thread"),
     pytest.mark.skipif(not DATA.is_dir(), reason=f"no data sets in {DATA}"),
     # PEFT asks transformers by a name that is on its way out
     pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"),

@@ -194,7 +194,10 @@ def test_broken_files_say_the_remedy(
     assert not (tmp_path / "s.yaml").exists()
 
 
-def test_a_data_set_that_neither_exists_here_nor_can_be_had(tmp_path: Path) -> None:
+def test_a_data_set_that_neither_exists_here_nor_can_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)  # as without a network, but without its waiting
     with pytest.raises(InputError, match=r"cannot load .* from the hub: .*; there is no such file either"):
         start_study(Path("nobody-at-all/nothing-there"), tmp_path / "s.yaml", {}, "x")
 

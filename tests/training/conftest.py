@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-import torch
 
 THIRD_PARTY = (
     "ignore:`gradient_checkpointing` is deprecated:FutureWarning",  # TRL's own default
@@ -19,15 +16,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "training" in item.path.parts:
             for text in THIRD_PARTY:
                 item.add_marker(pytest.mark.filterwarnings(text))
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """A tiny model gains nothing from threads, and on a busy machine they wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -26,7 +26,6 @@ from tracedistill.training import arm as train
 from tracedistill.training.arm import train_arm
 
 pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
     # PEFT asks transformers by a name that is on its way out
     pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"),
 ]

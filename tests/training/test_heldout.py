@@ -30,7 +30,6 @@ from tracedistill.training import arm as train
 from tracedistill.training.arm import train_arm
 
 pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
     pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"),
 ]
 SETTINGS = TrainingConfig(learning_rate=1e-2, batch_size=4, lora_r=4, lora_alpha=8, save_steps=2, lora_dropout=0.1)

@@ -28,7 +28,6 @@ from tracedistill.training.saving import pair_lengths
 from tracedistill.training.work import work_of
 
 pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
     pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"),
 ]
 SETTINGS = TrainingConfig(learning_rate=1e-2, batch_size=4, lora_r=4, lora_alpha=8, max_steps=2, save_steps=1)

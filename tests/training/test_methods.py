@@ -22,7 +22,6 @@ from tracedistill.training.methods.verdicts import JudgedCompletion
 from tracedistill.training.methods.writer import CompletionWriter
 
 pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
     pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"),
 ]
 PROMPTS = {f"p{n}": [5 + n, 7, 9] for n in range(6)}

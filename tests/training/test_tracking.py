@@ -34,7 +34,6 @@ from tracedistill.training import tracking
 from tracedistill.training.arm import train_arm
 
 pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
     pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"),
 ]
 KEY = "0123456789abcdef0123456789abcdef01234567"

@@ -33,7 +33,6 @@ from tracedistill.training.arm import train_arm
 from tracedistill.training.trainer import TraceTrainer, build_trainer
 
 pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
     pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"),
     pytest.mark.filterwarnings("ignore:.gradient_checkpointing. is deprecated:FutureWarning"),
 ]

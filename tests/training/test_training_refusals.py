@@ -29,7 +29,6 @@ ROOT = Path(__file__).parents[2]
 ARMS: dict[str, dict[str, Any]] = {"standard": {}, "answer-only": {"tune": "none"}, "correct": {"tune": "correct"}}
 TRAINING = {"lora_r": 4, "max_steps": 8, "batch_size": 4, "save_steps": 2, "accelerate_config": "cpu"}
 WEIGHTS = "adapter_model.safetensors"
-pytestmark = pytest.mark.usefixtures("one_thread")
 Edit = Callable[[Path], object]
 
 

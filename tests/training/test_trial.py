@@ -16,7 +16,6 @@ from tracedistill.recipes import StudentConfig, TrainingConfig
 from tracedistill.training.trial import try_student
 
 pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
     # PEFT asks transformers by a name that is on its way out
     pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"),
     pytest.mark.filterwarnings("ignore::UserWarning"),

@@ -11,7 +11,8 @@ choices     the letter of the final statement; choice_labels, choice_names, choi
 stating     whether a statement states a text answer
 marks       what marks an answer, in many languages, and which marks bind
 asides      statements beside the answer: checks, notes, offers, other ways
-hedges      what is named without being stated: denials, choices, ranges, bounds
+hedges      what is named without being stated: denials, parts of formulas; bounds; pairs: choices, ranges
+denials     how other languages than English deny a name or number
 statements  sentences from the end backwards; what marks a final one
 mentions    which number of a statement is meant
 asked       what the question asks for

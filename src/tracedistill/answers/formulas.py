@@ -25,10 +25,10 @@ UNREAD_ANSWER = "the answer cannot be read as mathematics"
 
 _MAX_PARTS = 16
 _MEMBER = re.compile(r"[A-Za-z]\s*\\in(?![a-z])\s*")
-_BASE = re.compile(r"\w+_\{?\d+\}?")
+_BASE = re.compile(r"\w{1,400}_\{?\d{1,12}\}?")
 _BASED = re.compile(r"[\dA-F]{1,40}_\d{1,3}")
 _NEEDS = re.compile(r"[\d\\^_=<>+*/|(]|\b[a-zA-Z]\b")
-_POWER_OF = re.compile(r"[a-z]\^\{?[2-9].*[-+].*[a-z]\^\{?[2-9]")
+_POWER_OF = re.compile(r"[a-z]\^\{?[2-9][^-+]{0,200}[-+].{0,200}?[a-z]\^\{?[2-9]")
 _VALUE = re.compile(r"[-\s\d./{}]+|\s*\\frac[\d{}\s]+")
 _TOKEN = re.compile(r"\\[a-zA-Z]+|[A-Za-z]+|\d+(?:\.\d+)?|\S")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
@@ -36,6 +36,11 @@ _GREEK = ("Gamma", "gamma", "Delta", "Theta", "Lambda", "Xi", "Pi", "Sigma", "Up
 r"""Letters that the worker takes for others, and `\gamma`, which it takes for a function in `2\gamma+x`."""
 _LETTER = re.compile(rf"\\({'|'.join(_GREEK)})(?![A-Za-z])(?!\s?(?:\\left)?\()")
 r"""One of them as a letter: `\Gamma(` is a function."""
+_DEGREES = re.compile(
+    r"(\\(?:sin|cos|tan|cot|sec|csc)\s{0,4}(?:\^\s{0,4}\{?\d\}?\s{0,4})?\(?\s{0,4})(\d{1,12}(?:\.\d{1,12})?)\s{0,4}"
+    r"(?:\^\s{0,4}(?:\{\s{0,4}\\circ\s{0,4}\}|\\circ)|\\degree|°)"
+)
+r"""An angle that a function is taken of: `\sin 30^\circ` is not the sine of 30."""
 _RELATIONS = frozenset(["<", ">", "=", "\\leq", "\\geq", "\\neq", "\\in", "\\notin", "\\equiv"])
 _SIGNS = frozenset(["+", "-", "*", "/", "\\pm", "\\mp", "\\cup", "\\cap"])
 
@@ -43,7 +48,7 @@ _SIGNS = frozenset(["+", "-", "*", "/", "\\pm", "\\mp", "\\cup", "\\cap"])
 def same_formula(gold: str, prediction: str, policy: AnswerPolicy, budget: SymbolicBudget, compare: Compare) -> Result:
     """Compare two formulas; `compare` decides their parts, `budget` bounds symbolic work."""
     left, right = spelled(as_latex(plain(gold))), spelled(as_latex(plain(prediction)))
-    if left.replace(" ", "") == right.replace(" ", ""):
+    if left.replace(" ", "") == right.replace(" ", "") and _in_degrees(gold) == _in_degrees(prediction):
         return "correct", "same expression as written"
     if not right:
         return "incorrect", "the prediction is empty"
@@ -52,6 +57,9 @@ def same_formula(gold: str, prediction: str, policy: AnswerPolicy, budget: Symbo
     if _BASED.fullmatch(left) and right.isalnum():
         same = left.partition("_")[0] == right
         return ("correct", "same digits") if same else ("incorrect", "other digits")
+    if left.isdigit() and _BASED.fullmatch(right):
+        same = _decimal(right) == int(left[:400])
+        return ("correct", "same number in another base") if same else ("incorrect", "a number in another base")
     if _is_words(left) and (len(left) > 1 or _is_words(right)):
         same = same_words(gold, prediction) or same_words(left, right)
         return ("correct" if same else "incorrect"), "words compared"
@@ -64,6 +72,20 @@ def same_formula(gold: str, prediction: str, policy: AnswerPolicy, budget: Symbo
     if by_shape is not None:
         return by_shape
     return _symbolic(left, right, gold, prediction, budget)
+
+
+def _in_degrees(formula: str) -> bool:
+    """Return whether a function is taken of an angle in degrees."""
+    return ("circ" in formula or "°" in formula or "degree" in formula) and _DEGREES.search(formula) is not None
+
+
+def _decimal(based: str) -> int | None:
+    """Return the value of `101_2`; None if its digits are none of that base."""
+    digits, _, base = based.partition("_")
+    try:
+        return int(digits, int(base))
+    except ValueError:
+        return None
 
 
 def is_words(gold: str) -> bool:
@@ -278,6 +300,8 @@ def _for_worker(expression: str) -> str:
     for sign in ("\\$", "$", "\\(", "\\)"):
         text = text.replace(sign, "")
     latex = ungrouped(as_latex(text)).strip().rstrip(".,;").strip()
+    if _in_degrees(latex):
+        latex = _DEGREES.sub(r"\1(\2\\pi/180)", latex)
     return _LETTER.sub(lambda match: f"X_{{9{_GREEK.index(match[1]):02}}}", latex)
 
 

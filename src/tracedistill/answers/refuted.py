@@ -19,6 +19,7 @@ _RIGHT = (
 )
 _FLAWED = (
     r"(?:wrong|incorrect|false|mistaken|impossible|misleading|absurd|nonsense|out of the question|ruled out|off\b"
+    r"|nowhere near\b|(?:very )?far (?:from|off)\b|not even close|a far cry from"
     r"|too (?:high|low|big|small|large|much|many|few|long|short|early|late)"
     r"|an? (?:\w{1,12} )?(?:mistake|error|trap|misconception|misreading|miscalculation|distractor|red herring)\b"
     r"|tempting\b|(?:only|just) (?:the (?:first|second|third|last)|part|half|a part|one (?:part|of)|an? intermediate)\b"
@@ -32,6 +33,8 @@ REFUTED = (
     r"|allow for|satisfy)\b|[.;!]|\Z)"
     rf"|(?:would|must|will|has to|have to|may|might|can only)\s{_WEAKLY}be\s{_WEAKLY}{_FLAWED}"
     rf"|(?:is|was|are|were|seems?)\s{_WEAKLY}{_FLAWED}"
+    rf"|(?:would|could) (?:only |just )?(?:have )?(?:be|been|hold|work|fit|apply|follow)\s(?:{_RIGHT}\s|the case )?"
+    r"(?:only |just )?(?:if|when|for|were|had|in case)\b"
     r"|(?:seems?|looks?|sounds?|appears?|is|may (?:seem|look|sound))\s(?:\w{1,12}\s{1,40}){1,5}?(?:but"
     r"|yet)\s(?:(?:it|that|this)"
     r"\s?)?(?:is|['’]s|does|was)?(?:\s?n['’]t|\snot|\swrong|\sincorrect)"
@@ -104,7 +107,7 @@ _SAYINGS = word_set(
 _SEEMINGLY = word_set(
     "seem seems look looks appear appears sound sounds suggest suggests point points indicate indicates hint hints "
     "imply "
-    "implies expect first"
+    "implies expect"
 )
 """Words that every pattern above needs in a text: finding them costs less."""
 
@@ -116,7 +119,7 @@ def stated_only(text: str) -> str:
     spans = []
     if not words.isdisjoint(_SAYINGS) or (not words.isdisjoint(_MODALS) and _MODAL.search(low)):
         spans += [(_opening(text, match.start()), _clause_end(text, match.end())) for match in _IMPUTED.finditer(text)]
-    if not words.isdisjoint(_SEEMINGLY):
+    if not words.isdisjoint(_SEEMINGLY) or "at first" in low:
         for match in _SEEMING.finditer(text):
             end = _clause_end(text, match.end())
             if _TURNS.match(text, end):

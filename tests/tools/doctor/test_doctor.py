@@ -52,7 +52,7 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
         content = {
             "study": "small",
             "run_dir": str(tmp_path / "run"),
-            "task": {"name": "babi", "train": 320, "validation": 5, "test": 200},
+            "task": {"name": "babi", "train": 64, "validation": 5, "test": 40},
             "students": {"s": {"model": "HuggingFaceTB/SmolLM2-135M-Instruct"}},
             "arms": {"standard": {}, "correct": {"tune": "correct"}},
             **changes,
@@ -196,10 +196,10 @@ def test_a_study_that_fits(recipe: Recipe) -> None:
     weights, tuning, asking = found["student s"]
     assert "will be downloaded from the hub" in weights.text
     assert "tuning (LoRA, float32): about " in tuning.text
-    assert re.search(r"1 adapter \(320 rows of \d+ tokens\)", tuning.text)
+    assert re.search(r"1 adapter \(64 rows of \d+ tokens\)", tuning.text)
     assert "QLoRA: " in tuning.text
     assert "all weights: " in tuning.text
-    assert "evaluation of 2 arms (400 prompts)" in asking.text
+    assert "evaluation of 2 arms (80 prompts)" in asking.text
 
 
 def test_the_recipes_own_way_of_tuning_comes_first(recipe: Recipe) -> None:
@@ -241,7 +241,7 @@ def test_what_would_stop_a_run_is_bad(recipe: Recipe) -> None:
     short = recipe(training={"max_length": 8, "too_long": "error"})
     line, *_ = needs(short)["would stop the run"]
     assert line.state == "bad"
-    assert "320 rows are over training.max_length=8" in line.text
+    assert "64 rows are over training.max_length=8" in line.text
 
 
 def test_more_memory_than_there_is(recipe: Recipe) -> None:

@@ -29,7 +29,6 @@ from tracedistill.tools.open_study import open_study
 
 # PEFT asks transformers by a name that is on its way out
 pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
     pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"),
 ]
 

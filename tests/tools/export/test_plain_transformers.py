@@ -22,7 +22,6 @@ from tracedistill.tools.export.weights import plain_scale, write_adapter
 from tracedistill.tools.open_study import open_study
 
 pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
     # PEFT asks transformers by a name that is on its way out
     pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"),
 ]
