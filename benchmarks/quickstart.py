@@ -27,7 +27,7 @@ FORECAST = """
 import json, sys
 from tracedistill import pipeline
 found = pipeline.dry_run(pipeline.load(sys.argv[1], sys.argv[2:]))
-print(json.dumps({"training": found.tuning_seconds, "generation": found.asking_seconds}))
+print(json.dumps({"training": found.tuning_seconds, "generation": found.evaluation_seconds}))
 """
 
 

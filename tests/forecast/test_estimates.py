@@ -18,7 +18,7 @@ from tracedistill.forecast.estimates import (
     Device,
     PromptLengths,
     RowLengths,
-    asking_need,
+    evaluation_need,
     evaluations,
     like,
     longest_fitting,
@@ -166,16 +166,16 @@ def test_what_costs_time() -> None:
 def test_a_slower_gpu_takes_longer_and_a_longer_answer_too() -> None:
     slow = training_need(LLAMA, ROWS, PLAIN, BF16, DEVICES["l4"])
     assert slow.seconds > training_need(LLAMA, ROWS, PLAIN, BF16, H100).seconds
-    long = asking_need(SMOL, PROMPTS, 32, BF16, TWO_CORES, merged=False)
-    short = asking_need(SMOL, replace(PROMPTS, written=5.0), 32, BF16, TWO_CORES, merged=False)
+    long = evaluation_need(SMOL, PROMPTS, 32, BF16, TWO_CORES, merged=False)
+    short = evaluation_need(SMOL, replace(PROMPTS, written=5.0), 32, BF16, TWO_CORES, merged=False)
     assert short.seconds < long.seconds
     assert short.memory == long.memory, "what counts for memory is how long it may become"
     assert 15 < short.seconds + long.seconds < 75, "quickstart's arms took 12 to 23 s each"
 
 
 def test_merged_weights_stand_twice() -> None:
-    apart = asking_need(LLAMA, PROMPTS, 32, BF16, H100, merged=False).memory
-    assert asking_need(LLAMA, PROMPTS, 32, BF16, H100, merged=True).memory - apart == 2 * LLAMA.linear
+    apart = evaluation_need(LLAMA, PROMPTS, 32, BF16, H100, merged=False).memory
+    assert evaluation_need(LLAMA, PROMPTS, 32, BF16, H100, merged=True).memory - apart == 2 * LLAMA.linear
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -219,7 +219,9 @@ def test_a_step_of_one_row_on_a_cpu_costs_more_than_its_share_of_eight() -> None
 
 def test_what_all_prompts_begin_with_is_read_once() -> None:
     shared = replace(PROMPTS, shared=50)
-    plain, saved = (asking_need(SMOL, each, 32, BF16, TWO_CORES, merged=False).seconds for each in (PROMPTS, shared))
+    plain, saved = (
+        evaluation_need(SMOL, each, 32, BF16, TWO_CORES, merged=False).seconds for each in (PROMPTS, shared)
+    )
     assert saved < plain
     assert plain - saved == pytest.approx(199 * 50 * 2 * SMOL.linear / TWO_CORES.rate("read"))
 

@@ -73,7 +73,7 @@ def test_it_counts_what_training_will_see(study_file: StudyFile, folder: Path) -
         assert not tuning.at_most
     assert found.refused == ()
     assert found.unknown == ()
-    asked = {each.arm: each for each in found.askings}
+    asked = {each.arm: each for each in found.evaluations}
     assert set(asked) == set(TUNED)
     for arm in asked.values():
         assert arm.lengths is not None
@@ -182,7 +182,7 @@ def test_prompts_are_counted_as_they_will_be_asked(study_file: StudyFile, folder
     found = dry_run(recipe)
     loaded = pipeline.load(recipe)
     pipeline.run(loaded, "evaluate", quiet=True)
-    for asking in found.askings:
+    for asking in found.evaluations:
         lines = (loaded.study.folder / "generations" / f"{asking.arm}.jsonl").read_text().splitlines()
         assert asking.lengths is not None
         assert asking.lengths.tokens == sum(json.loads(line)["tokens_in"] for line in lines)
@@ -220,14 +220,14 @@ def test_a_student_of_the_hub_is_counted_by_characters(study_file: StudyFile) ->
     for tuning in found.tunings:
         assert tuning.need is not None
         assert tuning.need.memory > 2e9
-    assert found.memory == max(each.need.memory for each in (*found.tunings, *found.askings) if each.need)
+    assert found.memory == max(each.need.memory for each in (*found.tunings, *found.evaluations) if each.need)
 
 
 def test_a_student_of_unknown_size(study_file: StudyFile) -> None:
     found = dry_run(study_file(students={"odd": {"model": "someone/odd-9b"}}, arms=ARMS, comparisons=[]))
     assert all(each.need is None and each.lengths is not None for each in found.tunings)
     assert any("the size of 'someone/odd-9b' is unknown" in line for line in found.unknown)
-    assert (found.tuning_seconds, found.asking_seconds, found.memory) == (0, 0, 0)
+    assert (found.tuning_seconds, found.evaluation_seconds, found.memory) == (0, 0, 0)
 
 
 def test_model_teachers_are_quoted_without_a_key(study_file: StudyFile) -> None:
@@ -254,7 +254,7 @@ def test_model_teachers_are_quoted_without_a_key(study_file: StudyFile) -> None:
     assert solution is not None
     assert answers is not None
     assert solution.supervised == answers.supervised + 20 * 200
-    asked = {each.arm: each.lengths.tokens for each in found.askings if each.lengths}
+    asked = {each.arm: each.lengths.tokens for each in found.evaluations if each.lengths}
     assert asked["plan"] - asked["standard"] == 16 * 100, "room for a plan in every prompt"
 
 
@@ -280,12 +280,14 @@ def test_problems_that_are_not_there(sizes: dict[str, int], study_file: StudyFil
             continue
         assert tuning.lengths is not None
         assert (tuning.lengths.rows, tuning.lengths.tokens, tuning.steps) == (40, 40 * 1024, 5)
-    assert [each.lengths.requests if each.lengths else None for each in found.askings] == [sizes.get("test")] * 3
+    assert [each.lengths.requests if each.lengths else None for each in found.evaluations] == [sizes.get("test")] * 3
 
 
 def test_a_student_at_an_endpoint_costs_money(study_file: StudyFile) -> None:
     students = {"far": {"model": "m", "base_url": "http://127.0.0.1:9/v1", "usd_per_million_out": 4.0}}
-    (asking,) = dry_run(study_file(students=students, arms={"standard": {"max_tokens": 10}}, comparisons=[])).askings
+    (asking,) = dry_run(
+        study_file(students=students, arms={"standard": {"max_tokens": 10}}, comparisons=[])
+    ).evaluations
     assert asking.need is None
     assert asking.usd == pytest.approx(16 * 10 * 4 / 1e6)
 
@@ -351,7 +353,7 @@ def test_a_speed_that_is_not_known_gives_no_times(
     found = dry_run(recipe, device=None)
     this_machine.cache_clear()
     assert any("speed not known (no such operation)" in line for line in found.assumptions)
-    assert (found.tuning_seconds, found.asking_seconds) == (0.0, 0.0)
+    assert (found.tuning_seconds, found.evaluation_seconds) == (0.0, 0.0)
     assert all(each.lengths is not None and each.need is None for each in found.tunings)
 
 

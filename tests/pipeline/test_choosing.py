@@ -107,7 +107,7 @@ def answered(line: str) -> str:
 def test_the_prompt_is_chosen_on_validation_problems_and_the_page_says_so(tmp_path: Path) -> None:
     loaded = pipeline.load(study_at(tmp_path))
     forecast = pipeline.dry_run(loaded)
-    foreseen = {asking.arm: asking.lengths.requests for asking in forecast.askings if asking.lengths is not None}
+    foreseen = {asking.arm: asking.lengths.requests for asking in forecast.evaluations if asking.lengths is not None}
     assert {name: n for name, n in foreseen.items() if "validation" in name} == dict.fromkeys(
         ("standard.validation", "plan.validation", "few-shot.validation"), 6
     )

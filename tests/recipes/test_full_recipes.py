@@ -76,7 +76,7 @@ def test_a_full_recipe_is_told_without_data_hub_or_key(name: str, tmp_path: Path
         assert tuning.lengths is not None
         assert tuning.need is not None, "the size of every student is known"
         assert 1e9 < tuning.need.memory < 80e9
-    assert {asking.arm for asking in found.askings} >= set(loaded.study.arms)
+    assert {asking.arm for asking in found.evaluations} >= set(loaded.study.arms)
     # what a run would stop at too is the only refusal: there is no data here
     assert all("data_dir must hold one folder per task" in reason for reason in found.refused)
     assert len(found.refused) <= 1

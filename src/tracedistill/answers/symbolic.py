@@ -27,7 +27,7 @@ _GRACE_SECONDS = 0.4
 _REMEMBERED = 4096
 
 
-class Comparison(NamedTuple):
+class SymbolicComparison(NamedTuple):
     """The symbolic library's result for a pair."""
 
     outcome: str
@@ -45,7 +45,7 @@ class SymbolicBudget:
     left: float
     """Core seconds."""
 
-    def compare(self, gold: str, prediction: str) -> Comparison:
+    def compare(self, gold: str, prediction: str) -> SymbolicComparison:
         """Compare two expressions within what is left, and take off what it costs."""
         finding = WORKER.compare(gold, prediction, self.left)
         self.left -= finding.seconds
@@ -60,14 +60,14 @@ class SymbolicWorker:
         self._process: subprocess.Popen[bytes] | None = None
         self._owner = 0
         self._asked = 0
-        self._known: OrderedDict[tuple[str, str], Comparison] = OrderedDict()
+        self._known: OrderedDict[tuple[str, str], SymbolicComparison] = OrderedDict()
 
-    def compare(self, gold: str, prediction: str, seconds: float) -> Comparison:
+    def compare(self, gold: str, prediction: str, seconds: float) -> SymbolicComparison:
         """Compare two expressions within `seconds` of a core; starting the process is not counted."""
         if len(gold) > MAX_CHARS or len(prediction) > MAX_CHARS:
-            return Comparison("error", f"expression is longer than {MAX_CHARS} characters")
+            return SymbolicComparison("error", f"expression is longer than {MAX_CHARS} characters")
         if seconds <= 0.01:
-            return Comparison("timeout", "the time for this row is used up")
+            return SymbolicComparison("timeout", "the time for this row is used up")
         with self._lock:
             pair = (gold, prediction)
             known = self._known.get(pair)
@@ -80,15 +80,15 @@ class SymbolicWorker:
                     self._known.popitem(last=False)
             return finding
 
-    def compare_texts(self, gold: str, text: str, seconds: float) -> Comparison:
+    def compare_texts(self, gold: str, text: str, seconds: float) -> SymbolicComparison:
         """Compare whole outputs by math-verify, its own extraction included."""
         with self._lock:
             return self._ask(gold, text[-MAX_TEXT:], seconds, whole=True)
 
-    def _ask(self, gold: str, prediction: str, seconds: float, *, whole: bool = False) -> Comparison:
+    def _ask(self, gold: str, prediction: str, seconds: float, *, whole: bool = False) -> SymbolicComparison:
         process = self._started()
         if process is None or process.stdin is None:
-            return Comparison("error", "the symbolic worker does not start (is math-verify installed?)")
+            return SymbolicComparison("error", "the symbolic worker does not start (is math-verify installed?)")
         self._asked += 1
         request = {
             "number": self._asked, "gold": gold, "prediction": prediction, "seconds": seconds, "whole": whole
@@ -99,15 +99,15 @@ class SymbolicWorker:
             answer = self._read(process, PATIENCE * seconds + _GRACE_SECONDS, self._asked)
         except OSError:
             self._end()
-            return Comparison("error", "the symbolic worker is gone; the next comparison starts another")
+            return SymbolicComparison("error", "the symbolic worker is gone; the next comparison starts another")
         except BaseException:
             self._end()  # an interruption leaves a reply in the pipe: the next comparison must not read it
             raise
         if answer is None:
             self._end()
-            return Comparison("timeout", f"no verdict within {seconds:.1f} s", seconds)
+            return SymbolicComparison("timeout", f"no verdict within {seconds:.1f} s", seconds)
         outcome, reason = str(answer.get("outcome", "error")), str(answer.get("reason", ""))
-        return Comparison(outcome, reason, float(answer.get("spent", seconds)))
+        return SymbolicComparison(outcome, reason, float(answer.get("spent", seconds)))
 
     def _started(self) -> subprocess.Popen[bytes] | None:
         if self._process is not None and self._owner != os.getpid():

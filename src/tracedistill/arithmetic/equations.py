@@ -15,7 +15,7 @@ from functools import lru_cache
 from tracedistill.arithmetic import expressions
 from tracedistill.arithmetic.calculations import MAX_CHARS, Calculation, readable
 from tracedistill.arithmetic.expressions import Operand, Refused, number
-from tracedistill.arithmetic.linear import Equation, Followed, Form, Side, combined
+from tracedistill.arithmetic.linear import Equation, Followed, Form, LinearSide, combined
 
 EQUATION = "="
 """The operator of a calculation that is an equation in unknowns."""
@@ -203,14 +203,14 @@ def _lines(side: list[re.Match[str]], between: bool) -> list[list[re.Match[str]]
     return [side]
 
 
-def _side(tokens: Sequence[re.Match[str]]) -> Side | None:
+def _side(tokens: Sequence[re.Match[str]]) -> LinearSide | None:
     """Parse one side; None if it is empty, cut off or not linear."""
     try:
         parser = _Parser(tokens)
         form = parser.parse()
     except (Refused, ZeroDivisionError):
         return None
-    return Side(tuple(sorted(form.items())), tuple(parser.numbers), not any(form) and len(parser.numbers) == 1)
+    return LinearSide(tuple(sorted(form.items())), tuple(parser.numbers), not any(form) and len(parser.numbers) == 1)
 
 
 class _Parser:

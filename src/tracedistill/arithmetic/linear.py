@@ -12,7 +12,7 @@ Form = dict[str, Fraction]
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class LinearSide:
     """One side of an equation."""
 
     form: tuple[tuple[str, Fraction], ...]
@@ -29,9 +29,9 @@ class Equation:
 
     text: str
     """As written."""
-    left: Side
+    left: LinearSide
     """The first side."""
-    right: Side
+    right: LinearSide
     """The second side."""
     rounded: bool
     """Whether the line speaks of rounding."""

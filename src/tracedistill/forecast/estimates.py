@@ -342,7 +342,7 @@ def activations(
     return kept
 
 
-def asking_need(
+def evaluation_need(
     size: ModelSize, prompts: PromptLengths, batch_size: int, student: StudentConfig, device: Device, merged: bool
 ) -> Need:
     """Estimate the need of one arm's attempts on one device.
@@ -362,7 +362,7 @@ def asking_need(
         steps = batches * prompts.written
         once = wide * size.parameters / device.bandwidth if device.bandwidth else 0.0
         seconds = max(seconds, steps * max(once, size.layers * LAUNCH["write"]))
-    return Need(seconds + START_SECONDS, asking_memory(size, prompts, batch_size, student, device, merged))
+    return Need(seconds + START_SECONDS, evaluation_memory(size, prompts, batch_size, student, device, merged))
 
 
 def trial_need(
@@ -373,7 +373,7 @@ def trial_need(
     The memory is that of the smallest step there is; the model is loaded once for each of the two.
     """
     asked = PromptLengths(2, 2 * tokens, tokens, 8.0, 8)
-    answers = asking_need(size, asked, 2, student, device, merged=False)
+    answers = evaluation_need(size, asked, 2, student, device, merged=False)
     if training is None:
         return answers
     step = replace(training, max_steps=1, batch_size=1, gradient_accumulation=1, eval_steps=0)
@@ -381,7 +381,7 @@ def trial_need(
     return Need(tuned.seconds + answers.seconds, max(tuned.memory, answers.memory))
 
 
-def asking_memory(
+def evaluation_memory(
     size: ModelSize, prompts: PromptLengths, batch_size: int, student: StudentConfig, device: Device, merged: bool
 ) -> float:
     """Estimate the peak bytes of generation: libraries, weights (twice if merged), KV cache, one active layer."""

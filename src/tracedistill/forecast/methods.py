@@ -10,7 +10,7 @@ from tracedistill.forecast.estimates import (
     Need,
     PromptLengths,
     RowLengths,
-    asking_need,
+    evaluation_need,
     evaluations,
     training_need,
 )
@@ -113,7 +113,7 @@ def _drawing(
         return Need(0.0, 0.0)
     lengths = PromptLengths(count, round(count * prompt), round(prompt), written, arm.max_tokens)
     together = training.batch_size * arm.num_generations if arm.method in ("grpo", "on-policy") else AT_ONCE
-    return asking_need(size, lengths, min(AT_ONCE, together), student, device, merged=False)
+    return evaluation_need(size, lengths, min(AT_ONCE, together), student, device, merged=False)
 
 
 def _passed(

@@ -91,7 +91,7 @@ class StudyForecast:
     """The study, with its students' dtypes fixed for the device."""
     tunings: tuple[TuningEstimate, ...]
     """One per tuned arm, in the recipe's order."""
-    askings: tuple[EvaluationEstimate, ...]
+    evaluations: tuple[EvaluationEstimate, ...]
     """One per arm, and `(merging checks)` for each student."""
     quotes: tuple[TeacherQuote, ...]
     """One per model teacher whose traces are missing."""
@@ -119,14 +119,14 @@ class StudyForecast:
         return seconds + (LAUNCH_SECONDS if seconds else 0.0)
 
     @property
-    def asking_seconds(self) -> float:
+    def evaluation_seconds(self) -> float:
         """Seconds of all attempts, one arm after the other, in one process."""
-        seconds = sum(estimate.need.seconds for estimate in self.askings if estimate.need)
+        seconds = sum(estimate.need.seconds for estimate in self.evaluations if estimate.need)
         return seconds + (LAUNCH_SECONDS if seconds else 0.0)
 
     @property
     def memory(self) -> float:
         """Largest peak of any node, in bytes."""
         needs = [each.need for each in self.trials] + [each.need for each in self.tunings]
-        needs += [each.need for each in self.askings]
+        needs += [each.need for each in self.evaluations]
         return max((need.memory for need in needs if need), default=0.0)

@@ -38,13 +38,17 @@ def print_forecast(forecast: StudyForecast, say: Callable[[str], object]) -> Non
             rows = [(*row, _evaluations(estimate)) for row, estimate in zip(rows, forecast.tunings, strict=True)]
         show(narrow_table("tuning (estimate; nothing was tuned)", tuned, rows))
     asked = ("arm asked", "prompts", "tokens in", "tokens out", "memory", "time")
-    show(narrow_table("evaluation (estimate; nothing was run)", asked, [_asking(each) for each in forecast.askings]))
+    show(
+        narrow_table(
+            "evaluation (estimate; nothing was run)", asked, [_evaluation_row(each) for each in forecast.evaluations]
+        )
+    )
     if forecast.trials:
         say(_tried(forecast))
-    total = forecast.trial_seconds + forecast.tuning_seconds + forecast.asking_seconds
+    total = forecast.trial_seconds + forecast.tuning_seconds + forecast.evaluation_seconds
     if total:
         parts = [f"trial {duration(forecast.trial_seconds)}"] if forecast.trial_seconds else []
-        parts += [f"tuning {duration(forecast.tuning_seconds)}", f"evaluation {duration(forecast.asking_seconds)}"]
+        parts += [f"tuning {duration(forecast.tuning_seconds)}", f"evaluation {duration(forecast.evaluation_seconds)}"]
         say(f"total: {', '.join(parts)}, together {duration(total)}; peak memory {memory(forecast.memory)}")
     for student in dict.fromkeys(each.student for each in forecast.tunings if each.fits):
         say(_fitting(student, [each for each in forecast.tunings if each.student == student]))
@@ -116,17 +120,17 @@ def _drawn(tuning: TuningEstimate) -> str:
     return f"{tuning.rollouts.tokens:,} to {tuning.rollouts.most:,}"
 
 
-def _asking(asking: EvaluationEstimate) -> tuple[str, ...]:
-    lengths, most = asking.lengths, "<=" if asking.at_most else ""
+def _evaluation_row(evaluation: EvaluationEstimate) -> tuple[str, ...]:
+    lengths, most = evaluation.lengths, "<=" if evaluation.at_most else ""
     if lengths is None:
-        return (asking.arm, *[UNKNOWN] * 5)
+        return (evaluation.arm, *[UNKNOWN] * 5)
     cost = (UNKNOWN, UNKNOWN)
-    if asking.need is not None:
-        cost = (memory(asking.need.memory), duration(asking.need.seconds))
-    elif asking.usd:
-        cost = ("-", f"at most ${asking.usd:.2f}")
-    written = round(lengths.requests * (lengths.most if asking.at_most else lengths.written))
-    return (asking.arm, f"{lengths.requests:,}", f"{lengths.tokens:,}", f"{most}{written:,}", *cost)
+    if evaluation.need is not None:
+        cost = (memory(evaluation.need.memory), duration(evaluation.need.seconds))
+    elif evaluation.usd:
+        cost = ("-", f"at most ${evaluation.usd:.2f}")
+    written = round(lengths.requests * (lengths.most if evaluation.at_most else lengths.written))
+    return (evaluation.arm, f"{lengths.requests:,}", f"{lengths.tokens:,}", f"{most}{written:,}", *cost)
 
 
 def duration(seconds: float) -> str:

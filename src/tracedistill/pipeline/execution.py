@@ -77,7 +77,7 @@ def _expected(work: StudyRun, forecast: StudyForecast) -> dict[str, float]:
         if tuning.need is not None:
             for seed in range(tuning.seeds):
                 seconds[node_name("train", run_name(tuning.arm, seed))] = tuning.need.seconds
-    for estimate in forecast.askings:
+    for estimate in forecast.evaluations:
         if estimate.need is not None:
             arm = arm_of(estimate.arm)
             runs = len(work.study.runs_of(arm)) if arm in work.study.arms else 1  # else: an adapter's merging check

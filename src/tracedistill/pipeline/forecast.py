@@ -14,7 +14,7 @@ from tracedistill.forecast.estimates import (
     Need,
     PromptLengths,
     RowLengths,
-    asking_need,
+    evaluation_need,
     evaluations,
     like,
     longest_fitting,
@@ -69,14 +69,14 @@ class Forecaster:
         for student in dict.fromkeys(self.study.student_of(name) for name in self.study.tuned_arms()):
             tunings |= self._tunings(student)
         held = [on_validation(name) for name in candidates(self.study)]
-        askings = [self._asking(name, tunings) for name in (*self.study.arms, *held)]
-        askings += self._merging(tunings, askings)
+        evaluations = [self._estimate_evaluation(name, tunings) for name in (*self.study.arms, *held)]
+        evaluations += self._merging(tunings, evaluations)
         trials = [self._trial(node) for node in self.tried]
         refused = [*self.refused, *(line for counter in self.inputs.counters.values() for line in counter.refused)]
         return StudyForecast(
             self.study,
             tuple(tunings[name] for name in self.study.tuned_arms()),
-            tuple(askings),
+            tuple(evaluations),
             tuple(quotes(self.work, self.complete)),
             tuple(self.inputs.devices.values()),
             tuple(self.inputs.assumptions()),
@@ -233,9 +233,9 @@ class Forecaster:
         except InputError as error:
             self.refused.append(str(error))
 
-    # ---- asking
+    # ---- evaluation
 
-    def _asking(self, name: str, tunings: Mapping[str, TuningEstimate]) -> EvaluationEstimate:
+    def _estimate_evaluation(self, name: str, tunings: Mapping[str, TuningEstimate]) -> EvaluationEstimate:
         arm, student = self.study.arms[arm_of(name)], self.study.student_of(arm_of(name))
         config = self.study.students[student]
         runs = len(self.evaluation.runs_of(name))
@@ -253,7 +253,7 @@ class Forecaster:
             return EvaluationEstimate(name, student, lengths, None, 0.0, at_most)
         adapter = self.study.adapter_of(arm_of(name))
         merged = adapter is not None and self._merges(adapter)
-        need = asking_need(
+        need = evaluation_need(
             size, lengths, self.study.evaluation.batch_size, config, self.inputs.device(config.dtype), merged
         )  # fmt: skip
         return EvaluationEstimate(name, student, lengths, need, 0.0, at_most)
@@ -316,13 +316,13 @@ class Forecaster:
         study, arm = self.study, self.study.arms[name]
         student = study.student_config(arm)
         plain = replace(arm, prompt="standard", forced=None)
-        asking = PromptSpec(
+        prompts = PromptSpec(
             self.work.task, plain, PROMPTS["standard"], student.system, study.format,
             study.samples_of(name) // arm.plans, 0.0, study.seed,
         )  # fmt: skip
         most = study.teachers[study.teacher_of(arm)].max_tokens
         shown = arm.shots if arm.prompt == "few-shot" else 1
-        return requests_for(asking, problems, {}, {}).requests, most * shown
+        return requests_for(prompts, problems, {}, {}).requests, most * shown
 
     def _merges(self, adapter: str) -> bool:
         """Return whether an arm's adapter would be checked and then merged."""
@@ -333,11 +333,11 @@ class Forecaster:
         return config.merge == "checked" or self.evaluation.attempts_with(adapter) * test >= PAYS * config.parity
 
     def _merging(
-        self, tunings: Mapping[str, TuningEstimate], askings: Sequence[EvaluationEstimate]
+        self, tunings: Mapping[str, TuningEstimate], evaluations: Sequence[EvaluationEstimate]
     ) -> list[EvaluationEstimate]:
         """Forecast the greedy answers, merged and separate, of the check before merging."""
         estimates = []
-        asked = {asking.arm: asking for asking in askings}
+        asked = {evaluation.arm: evaluation for evaluation in evaluations}
         for name, tuning in tunings.items():
             lengths, need = asked[name].lengths, asked[name].need
             if lengths is None or need is None or not self._merges(name):

@@ -68,11 +68,11 @@ class Machine:
 def look() -> Machine:
     """Examine this machine, waiting at most WAIT seconds for the hub."""
     notes: list[str] = []
-    asking = threading.Thread(target=lambda: notes.append(_hub()), daemon=True)
-    asking.start()
+    hub_check = threading.Thread(target=lambda: notes.append(_hub()), daemon=True)
+    hub_check.start()
     gpus = _gpus()
     total, available = _memory()
-    asking.join(WAIT)
+    hub_check.join(WAIT)
     hub = notes[0] if notes else f"no answer within {WAIT:.1f} s"
     return Machine(usable_cores(), total, available, shutil.disk_usage(_existing(Path.cwd())).free, gpus, hub)
 

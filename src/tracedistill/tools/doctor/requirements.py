@@ -208,7 +208,7 @@ def _tuning(
 
 
 def _evaluation(study: Study, name: str, forecast: StudyForecast, machine: Machine) -> Iterator[CheckResult]:
-    evaluations = [estimate for estimate in forecast.askings if estimate.student == name]
+    evaluations = [estimate for estimate in forecast.evaluations if estimate.student == name]
     needs = [estimate.need for estimate in evaluations if estimate.need is not None]
     if not needs:
         why = "; ".join(forecast.unknown) or "this machine's speed is unknown"

@@ -95,8 +95,8 @@ def sample_of(opened: OpenStudy, name: str, wanted: int | None) -> tuple[list[Pr
     assert owner is not None, "an arm with an adapter"
     count = wanted or opened.study.evaluation.parity or SAMPLE
     problems = (opened.work.problems("validation") or opened.work.problems("train"))[:count]
-    asking = replace(Evaluation(opened.work).prompt_spec(owner), samples=1, temperature=0.0)
-    return problems, requests_for(asking, problems, {}, {}).requests
+    prompts = replace(Evaluation(opened.work).prompt_spec(owner), samples=1, temperature=0.0)
+    return problems, requests_for(prompts, problems, {}, {}).requests
 
 
 def _checked(
