@@ -7,7 +7,8 @@ equality    equal: text, numbers, then formulas
 formulas    formulas: as written, by structure, by the symbolic worker, token by token
 extract     the number of the final statement and of the body
 expressions the formula of the final statement; prose: one in plain words
-choices     the letter of the final statement; choice_labels, choice_names, choice_patterns: labels, names, patterns
+choices     the letter of the final statement; choice_labels, choice_names, choice_patterns: labels, names, patterns;
+            choice_lists: verdicts on each, several denied, one taken back
 stating     whether a statement states a text answer
 marks       what marks an answer, in many languages, and which marks bind
 asides      statements beside the answer: checks, notes, offers, other ways
@@ -17,7 +18,7 @@ statements  sentences from the end backwards; what marks a final one
 mentions    which number of a statement is meant
 asked       what the question asks for
 canonical   dates and rates in one spelling; label_lists: `II and III`, `A and C`
-refuted     what a text names only to refute it, or as what others think
+refuted     what a text names only to refute it, strikes out, or gives as what others think
 behind      the unit behind a number, beside another unit
 quantities  numbers with units in running text; words: numbers in words; units: conversions; measures: contradictions
 latex       one spelling of LaTeX; notation: Unicode and plain text as LaTeX; shapes: tuples, sets, intervals, names

@@ -24,8 +24,10 @@ def letters_of(closed: tuple[str, ...]) -> re.Pattern[str]:
         else ""
     )
     lower = "|".join(re.escape(label.lower()) for label in labels if label.isalpha())
-    small = rf"|(?<=[(*\"'])(?:{lower})(?=[)*\"'])|\b(?:{lower})(?=\)|\s{0, 12}\Z)" if lower else ""
-    return re.compile(rf"(?<![A-Za-z0-9_'’\\.-])((?:{'|'.join(upper)}){article}{small})(?![A-Za-z0-9_'’]|-\w|\.\d)")
+    small = rf"|(?<=[(*\"'])(?:{lower})(?=[)*\"'])|\b(?:{lower})(?=\))" if lower else ""
+    return re.compile(
+        rf"(?<![A-Za-z0-9_'’\\.-])((?:{'|'.join(upper)}){article}{small})(?![A-Za-z0-9_]|['’](?![dt][ıiuü]r)|-\w|\.\d)"
+    )
 
 
 @lru_cache(maxsize=4096)
@@ -48,6 +50,7 @@ def ends_alone(text: str, start: int, stop: int, begin: int, end: int) -> bool:
     return not any(char.isalnum() for char in ahead) or LED.search(ahead) is not None
 
 
+_COPULA = re.compile(r"(?:です|でした|である|だ(?![^。\s])|입니다|이다|이에요|예요)")
 _NOUN = re.compile(r"(?:选项|選択肢|선택지)\s?\Z")
 
 
@@ -66,7 +69,7 @@ def means_choice(text: str, match: re.Match[str], begin: int, end: int) -> bool:
         return True
     if SETTLES.search(before) or _NOUN.search(before):
         return True
-    if ends_alone(text, start, stop, begin, end):
+    if ends_alone(text, start, stop, begin, end) or (not after[:1].isascii() and _COPULA.match(after)):
         return True
     if not before.strip(" *_>#-\n") and REASONED.match(after):
         return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from tracedistill.answers.denials import AHEAD, BEHIND
 from tracedistill.answers.refuted import REFUTED
 from tracedistill.answers.words import DOUBT, word_set
 
@@ -22,7 +23,8 @@ CHOICE_MARK = re.compile(
     r"|\b(?:i(?:['’](?:d|ll)| would| will)?|we(?:['’](?:d|ll)| would| will)?)"
     r" (?:pick|choose|chose|select|go with|opt for)[\s:*_\"'(]{0,8}"
     r"|\bmy (?:pick|choice|selection|guess|vote) is[\s:*_\"'(]{0,8}"
-    r"|правильный (?:вариант|ответ)\s?[-—–:]?\s{0,3}|richtig ist\s{0,3}",
+    r"|правильный (?:вариант|ответ)\s?[-—–:]?\s{0,3}|richtig ist\s{0,3}"
+    r"|\b(?:doğru )?(?:cevap|yanıt|seçenek|şık)[\s:*_\"'(]{1,6}(?=[A-Za-z0-9]\b)",
     re.IGNORECASE,
 )
 SETTLES = re.compile(
@@ -32,7 +34,7 @@ SETTLES = re.compile(
     r"|selecting|go with|going with|going for|opt for|answer|answering|say|saying|settle on|leaves|leaving|left with"
     r"|remains|conclude|favou?rs?"
     r"|points to|matches|corresponds to|causes|results in|leads to|produces|therefore|so|thus|hence|option"
-    r"|choice)\b[\s,:*_\"'(]{0,6}(?:us with\s|only\s"
+    r"|choice|sino|sondern|c['’]est|melainkan|mà là|lecz|utan|maar|mais|а)\b[\s,:*_\"'(]{0,6}(?:us with\s|only\s"
     r"|with\s|option\s|choice\s|answer\s|letter\s)?"
     r"[\s*_\"'(]{0,4}\Z",
     re.IGNORECASE,
@@ -63,13 +65,13 @@ PROVEN = re.compile(
 )
 NOT_BEFORE = re.compile(
     r",\s{0,3}not\s(?!only\b|just\b)(?:(?!\bbut\b|\brather\b)[^.;:]){0,60}\Z|"
+    r"\b(?:wrong|incorrect|false|out|eliminated|excluded)\b,?\s(?:and|as)\s(?:so\s)?(?:is|are|does|do|can)\s[(*_\"']{0,3}\Z|"
     r"\b(?:" + DOUBT + r"|do(?:es)?n['’]t (?:think|believe)|do(?:es)? not (?:think|believe)|unlikely)\b[^.;,]{0,30}\Z|"
     r"(?:\b(?:not|never|neither|nor|rather than|instead of|than|except|unlike|besides|other than|aside from"
     r"|eliminat\w{0,24}|ruled? out|ruling out"
     r"|rules out|exclud\w{0,24}|reject\w{0,24}|discard\w{0,24}|dismiss\w{0,24}|cannot be|without|against|over|wrong"
-    r"|incorrect|nicht"
-    r"|no es|n'est pas|pas|не|non è|não é|kein)"
-    r"|n['’]t|不是|而不是|不选|ではなく)(?:\s{0,3}(?:be|been|to|option|choice|answer|letter|the|a|an|it|is|for|with|by|from|in"
+    r"|incorrect)"
+    rf"|n['’]t|{AHEAD})(?:\s{{0,3}}(?:be|been|to|option|choice|answer|letter|the|a|an|it|is|for|with|by|from|in"
     r"|on|of|due|because|through"
     r"|its|their|his|her|both|either"
     r"|[:(*\"'_])){0,6}[\s(*\"'_:]{0,6}\Z",
@@ -88,12 +90,20 @@ NOT_AFTER = re.compile(
     r"[\s)*_\"'.,:]{0,6}(?:(?:which|that|it|this|also|both|all|choice|option)\s){0,2}"
     rf"(?:{AUX}\s?(?:be\s)?(?:also\s|clearly\s|both\s|all\s|simply\s|probably\s|definitely\s)?(?:not\b(?! only)"
     rf"|n['’]t\b|never\b)"
-    rf"|(?:{AUX}\s?)?(?:be\s)?(?:also\s|clearly\s|both\s|all\s|simply\s|probably\s|definitely\s)?"
+    rf"|(?:{AUX}\s?)?(?:be\s)?(?:also\s|clearly\s|both\s|all\s|simply\s|probably\s|definitely\s)?(?:be\s)?"
     r"(?:the\s|an?\s)?(?:incorrect|wrong|false|eliminated|ruled out|excluded|unlikely|impossible|irrelevant|too\b)"
-    r"|(?:can|wo)(?:not|['’]t)\b|is out\b|fails?\b|不对|错|不正确|不是|ist nicht|ist falsch|no es|n['’]est pas|не"
-    r"|" + REFUTED + r")",
+    r"|(?:can|wo)(?:not|['’]t)\b|(?:is|are)(?: all)? out\b|fails?\b|不对|错|不正确|不是|не\b"
+    rf"|[^\W\d_a-zA-Z]{{0,6}}?\s?{BEHIND}|" + REFUTED + r")",
     re.IGNORECASE,
 )
+ANSWERS = re.compile(
+    r"[\s)*_\"']{0,6}(?:\([^()\n]{1,60}\)\s)?(?:is|must be|has to be)\s(?:(?:clearly|definitely|therefore|thus"
+    r"|obviously)\s)?"
+    r"(?:(?:the|my|our)\s(?:(?:right|correct|best|final|only|actual|true|real)\s){0,2}(?:answer|choice|option|one|pick)"
+    r"|correct|right)\b",
+    re.IGNORECASE,
+)
+"""What makes the choice before it the answer, beside another: `C is tempting; B is the answer`."""
 JOINED = re.compile(
     r"[\s)*_\"'.]{0,6}(?:,|/|&|\band\b|\bor\b|\bas well as\b|\boder\b|\bund\b|\bo\b|\by\b|\bou\b|\bet\b|或|和|または"
     r"|и\b|или\b)[\s(*_\"']{0,6}"
@@ -123,9 +133,16 @@ CONCLUDED = re.compile(
     r"(?:[:;→–—]|->|=>|\b(?:so|hence|thus|therefore)(?: it(?:['’]s| is))?:?)[\s*_\"'(]{0,6}\Z", re.IGNORECASE
 )
 CROSSES = re.compile("[❌✗✘🚫⛔👎]")
-LED = re.compile(r"(?:[:;→⇒–—➡]|->|=>|\s-)\ufe0f?[\s*_\"'(]{0,6}\Z")
+LED = re.compile(
+    r"\A[\s*_]{0,4}(?:actually|so|hence|thus|therefore|then|clearly|okay|ok|well|definitely|probably|obviously),?[\s*_\"'(]{1,6}\Z"
+    r"|(?:[:;→⇒–—➡]|->|=>|\s-)\ufe0f?[\s*_\"'(]{0,6}\Z",
+    re.IGNORECASE,
+)
 LISTED = re.compile(r"\A[\s*]{0,6}\d{1,2}[.)]\s")
-REASONED = re.compile(r"[*_)]{0,3}(?:\s?[—–]\s|\s-\s|,?\s(?:because|since|as|for)\b)")
+REASONED = re.compile(
+    r"[*_)]{0,3}(?:\s?[—–]\s|\s-\s|,?\s(?:because|since|as|for|not|rather than|instead of|unlike)\b"
+    r"|,\s(?:no doubt|of course|obviously|clearly|definitely|certainly)\b)"
+)
 """What follows a letter that opens a text: its reason."""
 LEFT_OPEN = re.compile(r"\b(?:do|does|did|ca|wo|could|would)n['’]t:\s{0,3}[*_(]{0,3}\Z", re.IGNORECASE)
 """`It would fit if tadpoles counted, but they don't: B` denies nothing behind the colon."""

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 
 from tracedistill.answers.asides import aside, of_other_case
 from tracedistill.answers.choice_labels import label_of, labelled, undressed
+from tracedistill.answers.choice_lists import FORMER, only_right, retractions, settled, spread_denials
 from tracedistill.answers.choice_names import letters_of, means_choice, words_of
 from tracedistill.answers.choice_patterns import (
     ANSWER_TABLE,
+    ANSWERS,
     BOX,
     CHOICE_MARK,
     CHOSEN,
@@ -78,6 +80,9 @@ class _ChoiceReader:
         ticked = self._ticked() if box is None and CROSSED.search(self.clean) else None
         if ticked is not None:
             return ticked
+        retracted = self._retracted() if box is None else None
+        if retracted is not None:
+            return retracted
         loose: Extracted | None = None
         supposed: Extracted | None = None
         lead = self._first_line()
@@ -115,6 +120,10 @@ class _ChoiceReader:
                     loose = self._extracted(choice, "named in the final statement")
         if box is not None:
             return self._boxed(box, loose)
+        verdict = only_right(self.clean, self._labels())
+        if verdict is not None:
+            place, letter = verdict
+            return self._extracted(_Named(place, place + 1, letter, by_words=False), "the only one called right")
         if lead is None and loose is None:
             lead = self._ticked() or self._in_table()
         if (
@@ -123,7 +132,32 @@ class _ChoiceReader:
             and not (loose is not None and corrected(self.clean, 0, len(self.clean)))
         ):
             return lead
+        left = self._labels() - refused
+        if loose is None and supposed is None and len(left) == 1 and len(refused) > 1:
+            letter = next(iter(left))
+            return Extracted(letter, letter, "all others are denied", (0, len(self.text)))
         return loose or supposed or Extracted(None, None, "no statement names exactly one choice")
+
+    def _labels(self) -> frozenset[str]:
+        return frozenset(known for known, _ in labelled(self.closed))
+
+    def _retracted(self) -> Extracted | None:
+        """Return the choice that takes an earlier one back (`B... no, D.`), if no other is named behind it."""
+        for begin in retractions(self.clean):
+            end = self.clean.find("\n", begin)
+            named = self._mentions(begin, len(self.clean) if end < 0 else end, loose=True)
+            if not named or named[0].start > begin or not settled(self.bare, named[0].end):
+                continue
+            earlier = self._mentions(self.clean.rfind("\n", 0, begin) + 1, begin, loose=True)
+            later = self._mentions(named[0].end, len(self.clean), loose=False)
+            first = named[0]
+            if (
+                earlier
+                and not self._denied(first)
+                and all(one.letter == first.letter or self._denied(one) for one in later)
+            ):
+                return self._extracted(first, "corrected by the writer")
+        return None
 
     def _box(self) -> tuple[int, int] | None:
         """Start and end of what the last box holds."""
@@ -164,7 +198,14 @@ class _ChoiceReader:
     def _refused(self, statement: Statement) -> set[str]:
         """Return the letters of the choices that a statement denies."""
         named = self._mentions(statement.start, statement.end, loose=True)
-        return {one.letter for one in named if self._denied(one)}
+        return {one.letter for one in named} - {one.letter for one in self._kept(named)}
+
+    def _kept(self, named: list[_Named]) -> list[_Named]:
+        """Return the choices that are not denied, alone or in a list."""
+        denied = spread_denials(
+            self.bare, [(one.start, one.end) for one in named], [self._denied(one) for one in named]
+        )
+        return [one for one, refused in zip(named, denied, strict=True) if not refused]
 
     def _ticked(self) -> Extracted | None:
         """Return the choice of the only ticked line of a list of choices (`B) copper ✅`)."""
@@ -214,8 +255,7 @@ class _ChoiceReader:
         return self._only(self._mentions(begin, end, loose=False))
 
     def _only(self, named: list[_Named]) -> _Named | None:
-        kept = [one for one in named if not self._denied(one)]
-        kept = [one for one in kept if not CONCEDED.search(self.bare[max(0, one.start - 60) : one.start])]
+        kept = [one for one in self._kept(named) if not CONCEDED.search(self.bare[max(0, one.start - 60) : one.start])]
         if len({one.letter for one in kept}) > 1:
             kept = self._settled(kept)
         if len({one.letter for one in kept}) != 1 or EITHER.search(
@@ -248,6 +288,8 @@ class _ChoiceReader:
         if CONCLUDED.search(before[last]) and not self.bare[last.end : last.end + 8].split("\n")[0].strip(" .!*_)\"'"):
             return [last]
         chosen = [one for one in kept if CHOSEN.search(before[one][-30:]) and not THOUGHT.search(before[one])]
+        if not chosen:
+            chosen = [one for one in kept if ANSWERS.match(self.bare, one.end) and not THOUGHT.search(before[one])]
         if len({one.letter for one in chosen}) != 1:
             return kept
         for left, right in itertools.pairwise(kept):
@@ -270,7 +312,7 @@ class _ChoiceReader:
         before = self.bare[max(0, one.start - 60) : one.start]
         if NOT_BEFORE.search(before) is not None and not LEFT_OPEN.search(before):
             return True
-        if RANKED.search(before) is not None:
+        if RANKED.search(before) is not None or FORMER.search(before) is not None:
             return True
         return NOT_AFTER.match(self.bare, one.end, one.end + 60) is not None
 

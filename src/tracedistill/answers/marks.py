@@ -33,7 +33,7 @@ _OTHER_LANGUAGES = (
     r"|\b(?:respuesta|resultado|resposta|risposta|réponse|reponse|résultat|risultato|solución|antwoord|svar(?:et)?"
     r"|vastaus|odpověď|odpowiedź"
     r"|jawaban|yanıt|cevap|răspuns(?:ul)?|válasz|đáp án|câu trả lời|ответ|відповідь|απάντηση|svaret)\b"
-    r"(?:\s\w{3,12})?"
+    r"(?:\s\w{3,12}){0,2}"
     + _DRESS
     + r"(?:es|est|è|é|is|är|er|on|je|to|là|adalah|este|is|а|—|–|-|:|=)(?=[\s*:\"'«$\\\d(]|$)"
     r"|(?:الإجابة|الجواب|الاجابة|پاسخ|उत्तर|תשובה|คำตอบ|উত্তর)(?: (?:النهائية|الصحيحة|هي|هو|है|כמות"

@@ -1,6 +1,8 @@
 """What a text names only to refute it, or as what others might think: no answer of any kind.
 
 refuted after a name   `84 can't be right`, `B leaves out the heat`, `Paris is a common mistake`
+held by somebody       `Ann says 20, but she forgot the last one.`
+struck out             `~~20~~ 25`
 imputed to others      `You might think the answer is yes, but ...`, `Many would say B.`, `At first glance it is 20.`
 """
 
@@ -112,11 +114,82 @@ _SEEMINGLY = word_set(
 """Words that every pattern above needs in a text: finding them costs less."""
 
 
+_STRUCK = re.compile(r"~~[^~\n]{1,200}~~|<(del|s|strike)>[^<\n]{1,200}</\1>", re.IGNORECASE)
+_SPEAKER = (
+    r"(?:[A-Z][a-z]{1,14}|(?:[Mm]y|[Tt]he|[Aa]|[Oo]ur|[Hh]is|[Hh]er|[Aa]nother) (?:\w{1,12} )?(?:friend|colleague"
+    r"|classmate|teacher|tutor|brother|sister|neighbou?r|student|book|textbook|key|solution|calculator|model|chatbot)|[Ss]he|[Hh]e"
+    r"|[Tt]hey|[Ss]ome(?:one|body))"
+)
+_SAID = re.compile(
+    rf"\b{_SPEAKER}(?:['’]s (?:answer|claim|guess|result) (?:of|is|was))?\s?(?:\w{{2,10}}ly )?(?:says?|said"
+    r"|claim(?:s|ed)?|thinks?|thought|believe[sd]?|insist(?:s|ed)?|guess(?:es|ed)|argue[sd]?|suggest(?:s|ed)?)\b"
+    r"|\b[Aa]ccording to (?!the (?:problem|question|text|passage)\b)[^,.;\n]{1,30}?\b(?= it\b|,| the\b)"
+)
+_GOT = re.compile(
+    rf"\b{_SPEAKER}['’]?s?\s(?:\w{{2,10}}ly )?(?:got|gets|gave|gives|wrote|answered|answer|found|reached)\b"
+)
+_SAYS = word_set(
+    "says said say claims claimed thinks thought believes believed insists insisted guesses guessed argues argued "
+    "suggests suggested according"
+)
+_ERRS = re.compile(
+    r"[.!?;:,]?\s{0,3}(?:but|yet|however|though|although|and|unfortunately)?,?\s?(?:[A-Za-z']{1,14}\s){1,2}?"
+    r"(?:(?:is|was|are|were|has|have|had)\s)?(?:\w{2,10}ly )?(?:wrong|mistaken|incorrect|in error|not right"
+    r"|miscount(?:s|ed)|forg(?:ot|ets|otten)|overlook(?:s|ed)|misread|miscalculated|made an? (?:\w{1,10} )?(?:mistake"
+    r"|error)|err(?:s|ed)|ignore[sd]?|left out)\b"
+)
+_ERRORS = (
+    "wrong",
+    "mistak",
+    "incorrect",
+    "error",
+    "not right",
+    "miscount",
+    "forg",
+    "overlook",
+    "misread",
+    "miscalc",
+    "erred",
+    "errs",
+    "ignore",
+    "left out",
+)
+
+
+def _claimed(text: str, low: str, words: frozenset[str]) -> list[tuple[int, int]]:
+    """Return the clauses of what somebody holds that a contrast or reproach takes back: `Ann says 20, but ...`."""
+    spans = []
+    if not words.isdisjoint(_SAYS):
+        for match in _SAID.finditer(text):
+            end = _clause_end(text, match.end())
+            if _CONTRASTED.match(text, end) or _ERRS.match(text, end):
+                spans.append((_opening(text, match.start()), end))
+    if any(hint in low for hint in _ERRORS):
+        for match in _GOT.finditer(text):
+            end = _clause_end(text, match.end())
+            if _ERRS.match(text, end):
+                spans.append((_opening(text, match.start()), end))
+    return spans
+
+
+_CONTRASTED = re.compile(rf"[;:,]?\s{{0,3}},?\s?{_CONTRAST}", re.IGNORECASE)
+
+
+def _struck(text: str) -> str:
+    """Return a text with what is struck out blanked."""
+    return _STRUCK.sub(lambda match: " " * len(match.group()), text)
+
+
 def stated_only(text: str) -> str:
-    """Return a text with the clauses blanked that only say what others think, or what seems so and is not."""
+    """Return a text with the clauses blanked that only say what others think, or what seems so and is not.
+
+    What is struck out is blanked too.
+    """
+    if "~~" in text or "</" in text:
+        text = _struck(text)
     low = text.lower()
     words = frozenset(low.split())
-    spans = []
+    spans = _claimed(text, low, words)
     if not words.isdisjoint(_SAYINGS) or (not words.isdisjoint(_MODALS) and _MODAL.search(low)):
         spans += [(_opening(text, match.start()), _clause_end(text, match.end())) for match in _IMPUTED.finditer(text)]
     if not words.isdisjoint(_SEEMINGLY) or "at first" in low:
