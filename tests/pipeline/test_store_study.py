@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import random
 import shutil
 import signal
 import subprocess
@@ -18,7 +21,7 @@ from tests.stores.kit import URL, CountedStore, kinds, machine, quick, stored
 from tracedistill import pipeline
 from tracedistill.cli import main
 from tracedistill.errors import InputError
-from tracedistill.stores import COPIES, fetched, working_copy
+from tracedistill.stores import COPIES, changed, fetched, working_copy
 from tracedistill.stores.mirror import PUSH_SECONDS
 
 __all__ = ["machine", "quick"]
@@ -27,6 +30,7 @@ TIMES = {
     "seconds", "mtime_ns", "sha256", "bytes", "peak_memory_bytes", "inputs", "outputs", "run_dir", "cache", "stages",
     "sections",
 }  # fmt: skip
+KILLS = int(os.environ.get("TRACEDISTILL_KILLS", "15"))
 TEACHERS = {"planner": {"kind": "model", "model": "scripted:tests.teacher_scripts:planner"}}
 """A model teacher, whose answers are paid: here with seed 1, at which all are good."""
 
@@ -241,3 +245,40 @@ def test_ctrl_c_sends_what_is_complete(
     assert states["validate:rules"] == "complete"
     assert states["generate:standard"] == "missing"
     assert not [name for name in CountedStore.store if "lease" in name]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("seed", range(2))
+def test_kills_on_changing_machines(
+    seed: int, study_file: Callable[..., Path], machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """kill -9 at random moments, each time another machine continues: the files of a local run, nothing refused."""
+    url, draw = f"file://{tmp_path / 'bucket' / 'study'}", random.Random(seed)
+    monkeypatch.setenv(PUSH_SECONDS, "0.05")
+    recipe = study_at(url, study_file, teachers=TEACHERS, seed=1)
+    command = [sys.executable, "-m", "tracedistill.cli", "run", str(recipe), "--quiet"]
+    ended = 0
+    for number in range(KILLS):
+        machine(f"machine{draw.randrange(3)}")
+        with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(draw.uniform(1.0, 9.0))
+            process.kill()
+            assert process.stderr is not None
+            errors = process.stderr.read()
+        ended += process.returncode == 0
+        assert process.returncode in (0, -signal.SIGKILL), (number, errors)
+        for lease in (tmp_path / "bucket" / "study" / ".tracedistill").glob("lease-*.json"):
+            lease.unlink()
+        if process.returncode == 0:  # begin anew, so that files are replaced and removed too
+            machine("cleaner")
+            with changed(url) as folder:
+                for path in [*folder.rglob("*.manifest.json")][:: draw.randrange(1, 4)]:
+                    path.unlink()
+    machine("last")
+    pipeline.run(pipeline.load(recipe), quiet=True)
+    local = [f"run_dir={tmp_path / 'local'}", f"cache={tmp_path / 'cache.sqlite'}"]
+    pipeline.run(pipeline.load(recipe, local), quiet=True)
+    assert contents(working_copy(url)) == contents(tmp_path / "local")
+    assert not [path for path in (tmp_path / "bucket").rglob("*") if ".partial" in path.name]

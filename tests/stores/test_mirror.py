@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
@@ -87,7 +88,14 @@ def test_what_is_not_sent(machine: Machine) -> None:
     here = mirror()
     with here.driven():
         write(here.folder, a="1")
-        for name in (".lock", "adapters/x.checkpoints/running.lock", ".parts/validate/0", ".a.partial", "c.sqlite-wal"):
+        for name in (
+            ".lock",
+            "adapters/x.checkpoints/running.lock",
+            ".parts/validate/0",
+            ".a.partial",
+            "c.sqlite-wal",
+            ".a.jsonl.id.index",
+        ):
             path = here.folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("x")
@@ -367,6 +375,29 @@ def test_a_reader_while_a_run_works_here(machine: Machine) -> None:
         mirror().refresh()
         assert texts(here.folder) == {"a": "1"}
         assert len(CountedStore.requests) == before
+
+
+def test_a_reader_while_another_one_fetches(machine: Machine) -> None:
+    """It waits, and finds everything."""
+    here = mirror()
+    with here.driven():
+        write(here.folder, **{f"f{number:02}": str(number) for number in range(20)})
+    machine("second")
+    slow, there = threading.Event(), mirror()
+
+    def waits(number: int, kind: str, path: str) -> bool:
+        if path.endswith("f05"):
+            slow.set()
+            time.sleep(0.5)
+        return False
+
+    CountedStore.fails = staticmethod(waits)  # type: ignore[assignment]
+    thread = threading.Thread(target=there.refresh)
+    thread.start()
+    assert slow.wait(10)
+    mirror().refresh()
+    assert len(scan(there.folder)) == 20
+    thread.join()
 
 
 def test_an_interrupted_pull_is_continued(machine: Machine) -> None:

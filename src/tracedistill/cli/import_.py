@@ -7,7 +7,6 @@ import argparse
 from tracedistill.cli.arguments import Commands, add_columns, add_outputs_command, pairs_of
 from tracedistill.output import say
 from tracedistill.spinner import waiting
-from tracedistill.stores import changed
 
 EXAMPLES = (
     "outputs.jsonl --task gsm8k --arm baseline",
@@ -39,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the subcommand; return its exit code."""
     from dataclasses import fields
 
+    from tracedistill.stores import changed
     from tracedistill.tools.import_outputs import ColumnNames, import_outputs
 
     run_dir = args.run_dir or f"runs/imported-{args.task.replace(':', '.')}"

@@ -9,7 +9,6 @@ from tracedistill.cli.arguments import Commands, add_command, add_quiet
 from tracedistill.cli.stages import run as make_stage
 from tracedistill.errors import InputError
 from tracedistill.spinner import waiting
-from tracedistill.stores import fetched, is_url, run_folder
 
 EXAMPLES = (
     "runs/quickstart",
@@ -46,6 +45,8 @@ def add(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Report on run folders directly, or on a recipe through its pipeline; return the exit code."""
+    from tracedistill.stores import fetched, is_url, run_folder
+
     folders = [fetched(run) for run in args.runs if is_url(run) or "=" not in run or Path(run).exists()]
     recipes = [path for path in folders if path.suffix in (".yaml", ".yml") and not path.is_dir()]
     overrides = [*(run for run in args.runs if run_folder(run) not in folders), *args.overrides]

@@ -8,7 +8,6 @@ from pathlib import Path
 from tracedistill.cli.arguments import Commands, add_recipe_command
 from tracedistill.output import say
 from tracedistill.spinner import waiting
-from tracedistill.stores import is_url
 
 EXAMPLES = (
     "study.yaml",
@@ -27,6 +26,7 @@ def add(commands: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the subcommand; return its exit code."""
     from tracedistill import pipeline
+    from tracedistill.stores import is_url
 
     with waiting("checking what is complete"):
         if is_url(args.recipe) or Path(args.recipe).is_dir():

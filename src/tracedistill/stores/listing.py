@@ -20,6 +20,8 @@ DATABASES = ".sqlite"
 """Ending of databases, which are written in place."""
 _NOT_MIRRORED = (".lock", ".sqlite-wal", ".sqlite-shm", ".sqlite-journal")
 """Endings of files that mean nothing elsewhere."""
+_OF_HERE = (".partial", ".index")
+"""Endings of hidden files that are halves of atomic writes, and indices of large files."""
 _PARTS = ".parts"
 """Folder of parts in progress, which are many and quickly made again."""
 _MARKS = (".manifest.json", "/whole", "/rendered", "/training-id.json")
@@ -106,7 +108,7 @@ def _scanned(folder: Path, below: str) -> Iterator[tuple[str, Stamp]]:
             continue
         if item.is_dir(follow_symlinks=False):
             yield from _scanned(Path(item.path), f"{name}/")
-        elif not (item.name.startswith(".") and item.name.endswith(".partial")):  # half of an atomic write
+        elif not (item.name.startswith(".") and item.name.endswith(_OF_HERE)):
             stamp = stamp_of(Path(item.path))
             if stamp is not None:
                 yield name, stamp

@@ -26,6 +26,8 @@ from tracedistill.stores.push import LostError, Pusher
 PUSH_SECONDS = "TRACEDISTILL_PUSH_SECONDS"
 """Environment variable: seconds between pushes during a stage."""
 _SECONDS = 60.0
+_LOOK = 0.2
+"""Seconds between two looks at a working copy in use."""
 _REST = 4
 """Times the length of a push until the next one begins."""
 
@@ -58,11 +60,15 @@ class Mirror:
         """Fetch what the store has, for reading. A working copy in which a run is working is used as it is."""
         if not self.folder.exists() and not read_remote(self._objects, self._copy).version:
             return
-        try:
-            with locked(self._copy.lock):
-                pull(self._copy, self._objects, self._say)
-        except BusyError:
-            return
+        while True:
+            try:
+                with locked(self._copy.lock):
+                    pull(self._copy, self._objects, self._say)
+                return
+            except BusyError:
+                if self._copy.state().driver:
+                    return
+                time.sleep(_LOOK)  # another command is fetching, or a run is about to begin
 
     @contextmanager
     def driven(self) -> Iterator[None]:
