@@ -109,8 +109,8 @@ def test_another_template_is_another_student(model: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        ("nowhere/says.jinja", "students.tiny.chat_template: no file 'nowhere/says.jinja'"),
-        ("says.jinja", "students.tiny.chat_template: no file 'says.jinja'"),
+        ("nowhere/says.jinja", "no file 'nowhere/says.jinja'"),
+        ("says.jinja", "no file 'says.jinja'"),
         ("spoken", "chat_template 'spoken' is neither a file nor a template's text"),
         ("{% for m in messages %}", "its chat template rejects these messages"),
     ],

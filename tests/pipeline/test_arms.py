@@ -162,7 +162,7 @@ def test_an_intervention_on_plans_is_measured(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arms", "message"),
     [
-        ({"a": {"plans": 2}}, "arms.a.plans: the arm's prompt has no {steps}"),
+        ({"a": {"plans": 2}}, "the arm's prompt has no {steps}"),
         (
             {"a": {"prompt": "trace-of-thought", "plan": "wrong-answer"}},
             "changes the answer to learn, so it cannot be applied to a trace",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -314,8 +315,43 @@ def test_names_that_differ_in_case_only(write: Write) -> None:
 
 
 def test_a_misspelt_field_of_an_own_prompt_stops_before_anything_runs(write: Write) -> None:
-    with pytest.raises(InputError, match=r"prompts\.mine: unknown field \{problm\}; did you mean \{problem\}\?"):
+    with pytest.raises(
+        InputError, match=r"prompts\.mine \(line \d+\): unknown field \{problm\}; did you mean \{problem\}\?"
+    ):
         pipeline.load(write(prompts={"mine": "{problm}"}, arms={"x": {"prompt": "mine"}}))
+
+
+def test_errors_of_prompts_plans_and_code_are_reported_at_once_with_their_lines(write: Write) -> None:
+    recipe = write(
+        students={"s": {"model": "a/b", "chat_template": "tpl/none.jinja"}},
+        teachers={"a": {"kind": "rules"}, "b": {"kind": "rules"}},
+        prompts={"mine": "Solve {problm}"},
+        arms={
+            "standard": {"prompt": "mine"},
+            "tuned": {"tune": "correct", "prompt": "trace-of-thought", "teacher": "a"},
+            "voted": {"vote": True},
+            "planned": {"plans": 3, "temperature": 1.0},
+            "changed": {"tune": "no.such:thing", "teacher": "a"},
+            "outside": {"prompt": "no.such:text"},
+            "typo": {"prompt": "standrad"},
+        },
+        comparisons=[],
+    )
+    with pytest.raises(InputError) as caught:
+        pipeline.load(recipe)
+    head, *lines = str(caught.value).splitlines()
+    assert head.endswith(": 8 errors in the recipe")
+    for key, message in {
+        "students.s.chat_template": "no file 'tpl/none.jinja'",
+        "prompts.mine": "did you mean {problem}?",
+        "arms.tuned.prompt": "add another arm: {adapter: tuned",
+        "arms.voted.vote": "needs several attempts",
+        "arms.planned.plans": "has no {steps}",
+        "arms.changed.tune": "cannot be imported",
+        "arms.outside.prompt": "cannot be imported",
+        "arms.typo.prompt": "did you mean 'standard'?",
+    }.items():
+        assert any(re.fullmatch(rf"  {re.escape(key)} \(line \d+\): .*{re.escape(message)}.*", line) for line in lines)
 
 
 BOMBS = [

@@ -1,6 +1,7 @@
 """Recipes: one YAML file per study, read strictly into frozen dataclasses; every error is reported at once."""
 
 from tracedistill.recipes.arm import OWN, TUNING, Arm, arm_of_run, run_name
+from tracedistill.recipes.checks import Fail
 from tracedistill.recipes.inputs import FREE_TEACHERS, BudgetConfig, TaskConfig, TeacherConfig, ToleranceConfig
 from tracedistill.recipes.methods import METHODS, beta_of, draws, judged, method_settings
 from tracedistill.recipes.reader import load, resolved
@@ -28,6 +29,7 @@ __all__ = [
     "AttributionConfig",
     "BudgetConfig",
     "EvaluationConfig",
+    "Fail",
     "LauncherConfig",
     "ReviewConfig",
     "StudentConfig",

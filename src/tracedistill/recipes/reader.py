@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import math
 import typing
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_origin
@@ -26,10 +26,16 @@ from tracedistill.recipes.safe_yaml import YamlError, compose, parse
 from tracedistill.recipes.schema import Study, key_of
 
 
-def load(path: Path, overrides: Sequence[str] = (), names: Mapping[str, Collection[str]] | None = None) -> Study:
+def load(
+    path: Path,
+    overrides: Sequence[str] = (),
+    names: Mapping[str, Collection[str]] | None = None,
+    further: Callable[[Study, Fail], None] | None = None,
+) -> Study:
     """Read a recipe and apply `key=value` overrides (dotted keys; values are YAML).
 
-    `names` gives the known values of fields that name something (tasks, prompts, interventions).
+    `names` gives the known values of fields that name something (tasks, prompts, interventions); `further` checks what
+    needs more than the recipe, such as code and files that it names.
     Raises one InputError that lists every error with file, line, key and the nearest valid key.
     """
     try:
@@ -55,7 +61,10 @@ def load(path: Path, overrides: Sequence[str] = (), names: Mapping[str, Collecti
     prepared = Prepared(spread, known, faults.add)
     study, untyped = validated(prepared, faults.add)
     if study is not None:
-        check(study, functools.partial(faults.add, unless_of=untyped))
+        fail = functools.partial(faults.add, unless_of=untyped)
+        check(study, fail)
+        if further is not None:
+            further(study, fail)
     faults.forget_inherited(raw)
     if faults.messages:
         lines = faults.listing()
@@ -97,13 +106,14 @@ class _Faults:
         places = {key: (line, place) for place, (key, line) in enumerate(self.lines.items())}
 
         def place(key: str) -> tuple[float, int]:
+            """Return the line of a key, or of the nearest one above it that is in the file."""
             while key and key not in places:
                 key = key.rpartition("." if "." in key else "[")[0]
             return places.get(key, (math.inf, 0))
 
         faults = sorted(self.messages, key=lambda fault: place(fault[0]))
-        lines = {key: f" (line {self.lines[key]})" if key in self.lines else "" for key, _ in faults}
-        return [f"{key or 'recipe'}{lines[key]}: {message}" for key, message in faults]
+        lines = [f" (line {line:.0f})" if (line := place(key)[0]) < math.inf else "" for key, _ in faults]
+        return [f"{key or 'recipe'}{line}: {message}" for (key, message), line in zip(faults, lines, strict=True)]
 
     def note_lines(self, node: yaml.Node | None, prefix: str) -> None:
         """Record the line of every key, and report duplicate keys (YAML would silently keep the last)."""
