@@ -106,14 +106,13 @@ class _Faults:
         places = {key: (line, place) for place, (key, line) in enumerate(self.lines.items())}
 
         def place(key: str) -> tuple[float, int]:
-            """Return the line of a key, or of the nearest one above it that is in the file."""
             while key and key not in places:
                 key = key.rpartition("." if "." in key else "[")[0]
             return places.get(key, (math.inf, 0))
 
         faults = sorted(self.messages, key=lambda fault: place(fault[0]))
-        lines = [f" (line {line:.0f})" if (line := place(key)[0]) < math.inf else "" for key, _ in faults]
-        return [f"{key or 'recipe'}{line}: {message}" for (key, message), line in zip(faults, lines, strict=True)]
+        lines = {key: f" (line {self.lines[key]})" if key in self.lines else "" for key, _ in faults}
+        return [f"{key or 'recipe'}{lines[key]}: {message}" for key, message in faults]
 
     def note_lines(self, node: yaml.Node | None, prefix: str) -> None:
         """Record the line of every key, and report duplicate keys (YAML would silently keep the last)."""
