@@ -17,7 +17,9 @@ denials     how other languages than English deny a name or number
 statements  sentences from the end backwards; what marks a final one
 mentions    which number of a statement is meant
 asked       what the question asks for
-canonical   dates and rates in one spelling; label_lists: `II and III`, `A and C`
+canonical   dates and rates in one spelling; written: numbers in words, days, names in any order as the gold has them
+label_lists `II and III`, `A and C`; label_lines: `City: Berlin` among other labels, an item a line
+places      where somebody was before
 refuted     what a text names only to refute it, strikes out, or gives as what others think
 behind      the unit behind a number, beside another unit
 quantities  numbers with units in running text; words: numbers in words; units: conversions; measures: contradictions
@@ -27,6 +29,7 @@ cleaning    typography made plain
 symbolic    the guarded worker process; worker: what runs in it
 """
 
+from tracedistill.answers.canonical import is_day
 from tracedistill.answers.equality import equal
 from tracedistill.answers.formulas import UNREAD_ANSWER, UNREAD_GOLD
 from tracedistill.answers.judging import judge, read_answer, read_derived
@@ -39,6 +42,7 @@ __all__ = [
     "AnswerPolicy",
     "Extracted",
     "equal",
+    "is_day",
     "judge",
     "read_answer",
     "read_derived",

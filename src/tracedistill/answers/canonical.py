@@ -35,6 +35,14 @@ _DATE = re.compile(
     r"|\b(?P<iso>\d{4}-\d{2}-\d{2})\b|(?P<cjk>\d{4}年\d{1,2}月\d{1,2}日))",
     re.IGNORECASE,
 )
+_DAY = re.compile(
+    rf"{_WEEKDAY}(?:\b(?:the|le|el|den|dem|am|il|em)\s)?(?:\b(?P<month>{_MONTH})\.?\s{{1,3}}(?:the\s)?(?P<day>\d{{1,2}})(?:st|nd|rd"
+    rf"|th)?(?![\d:]|[.,]\d)|\b(?P<day2>\d{{1,2}})(?:st|nd|rd|th|er|º|\.)?\s{{1,3}}(?:of\s|de\s)?(?P<month2>{_MONTH})\b)"
+    r"(?:\.?,?\s{1,3}(?:de\s|of\s)?\d{4}\b)?|\b\d{4}-(?P<iso>\d{2}-\d{2})\b"
+    r"|(?:\d{4}年)?(?P<month3>\d{1,2})月(?P<day3>\d{1,2})日",
+    re.IGNORECASE,
+)
+"""A day, its year left out or not."""
 _PLAIN_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _SHORT = {"mph": "mile/hour", "kmph": "kilometer/hour", "kph": "kilometer/hour", "kmh": "kilometer/hour"}
 _LETTERS = {"m": "meter", "h": "hour", "s": "second", "l": "liter"}
@@ -52,6 +60,32 @@ def canonical(text: str) -> str:
     if not _DIGIT.search(text):
         return text
     return _RATE.sub(_rate, _DATE.sub(_date, text))
+
+
+def days(text: str) -> str:
+    """Return a text with its dates as `0000-06-05`, whatever year they are of."""
+    return _DAY.sub(_day, text) if _DIGIT.search(text) else text
+
+
+def day_of(text: str) -> str:
+    """Return a text that is a date without a year (`5 June`) as `0000-06-05`; else nothing."""
+    match = _DAY.fullmatch(text.strip(" .")) if len(text) <= 40 else None
+    return "" if match is None or re.search(r"\d{4}", text) else _day(match)
+
+
+def is_day(text: str) -> bool:
+    """Return whether a text is a date without a year and nothing else."""
+    return day_of(text) != ""
+
+
+def _day(match: re.Match[str]) -> str:
+    if match["iso"]:
+        return f"0000-{match['iso']}"
+    if match["month3"]:
+        month, day = int(match["month3"]), int(match["day3"])
+    else:
+        month, day = _MONTHS[(match["month"] or match["month2"]).lower()], int(match["day"] or match["day2"])
+    return f"0000-{month:02}-{day:02}" if 1 <= day <= 31 and 1 <= month <= 12 else match.group()
 
 
 def is_date(text: str) -> bool:

@@ -16,6 +16,7 @@ from tracedistill.answers.equality import decide, read_quantity
 from tracedistill.answers.expressions import Expression, last_box, read_expression
 from tracedistill.answers.extract import LEFT_OVER, NumberReader, SeveralValues, StatedNumber
 from tracedistill.answers.formulas import is_words
+from tracedistill.answers.label_lines import labelled_value, listed_items
 from tracedistill.answers.label_lists import label_list, stated_labels
 from tracedistill.answers.latex import spelled
 from tracedistill.answers.marks import denied, last_mark
@@ -197,6 +198,18 @@ class _AnswerReader:
         if box is not None:
             span = (box.span[0] + self.start, box.span[1] + self.start)
             return Extracted(spelled(box.text), None, f"{STATED_WORDS}, in a box{self.note}", span)
+        line = labelled_value(self.part, self.question)
+        if line is not None:
+            value = self.part[line[0] : line[1]].strip(" *_\"',")
+            return Extracted(
+                value,
+                None,
+                f"{STATED_WORDS}, behind its label{self.note}",
+                (line[0] + self.start, line[1] + self.start),
+            )
+        items = listed_items(self.part)
+        if items:
+            return Extracted(items, None, "a list" + self.note, (self.start, self.start + len(self.part)))
         for count, statement in enumerate(backwards(self.part, len(self.part))):
             if count > _WORD_STATEMENTS:
                 break

@@ -11,13 +11,17 @@ import re
 from functools import lru_cache
 
 from tracedistill.answers.asked import stems
+from tracedistill.answers.bounds import is_bound
 from tracedistill.answers.canonical import canonical, dates, is_date
 from tracedistill.answers.cleaning import plain
+from tracedistill.answers.denials import AHEAD, BEHIND
 from tracedistill.answers.hedges import unsure
+from tracedistill.answers.places import left_behind
 from tracedistill.answers.refuted import REFUTED
 from tracedistill.answers.units import other_symbols
 from tracedistill.answers.wording import plain_words, same_words
 from tracedistill.answers.words import DOUBT, word_set
+from tracedistill.answers.written import alike, is_amount, listed
 
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*|__([^_\n]{1,200})__|`([^`\n]{1,200})`|[\"“]([^\"”\n]{1,200})[\"”]")
 _UNDERLINED = re.compile(r"(?<![\w/])_(?=[^\W_])([^_\n]{1,200})(?<=[^\s_])_(?![\w/])")
@@ -53,6 +57,7 @@ _LINKS = word_set(
     "lasts lasted "
     "takes take took costs cost needs need wants likes live lives went go goes come comes came moved made makes picked "
     "chose chooses uses used release releases contain contains produces show shows "
+    "exactly precisely turn turned turning go head heading keep bear face facing c'est das het "
     "towards toward onto inside with label: sentiment: namely indeed only also choose pick select predict classified "
     "labeled "
     "labelled tagged ist sind war heißt lautet est sont es son está é è foi fue это является из в на the: und"
@@ -66,9 +71,9 @@ _END = re.compile(r"[\s*_\"'`).!。]{0,9}")
 _DENIED = re.compile(
     r"(?:\b(?:not|never|no longer|neither|nor|hardly|scarcely|by no means|far from|(?:could|might|may) be"
     r"|cannot|rather than"
-    r"|instead of|anything but|other than|than|without|except|nicht"
-    r"|kein|keine|не|pas|non|não)"
-    r"|n['’]t|不是|不|ではなく)(?:\s{1,12}(?:be|been|the|a|an|in|at|to|really|actually|exactly|necessarily|called|about|as|of"
+    r"|instead of|anything but|other than|than|without|except)"
+    rf"|n['’]t|{AHEAD}|不)"
+    r"(?:\s{1,12}(?:be|been|the|a|an|in|at|to|really|actually|exactly|necessarily|called|about|as|of"
     r"|on)){0,6}[\s*_\"'`(]{0,12}\Z",
     re.IGNORECASE,
 )
@@ -85,9 +90,9 @@ _REFUSED = re.compile(
     r"|(?:is"
     r"|are|was|were)n['’]t|cannot|can['’]t"
     r"|,?\s(?:but|and)\s(?:(?:he|she|it|they|is|are|has|have)\s){0,2}(?:now|then|later|since)\b"
-    r"|(?:is|was|are|would be)\s{1,12}(?:wrong|incorrect|false|out)|不是|错|\?\s{0,3}(?:no|nope|not)\b|"
+    r"|(?:is|was|are|would be)\s{1,12}(?:wrong|incorrect|false|out)|\?\s{0,3}(?:no|nope|not)\b|"
     + REFUTED
-    + r")",
+    + rf")|\s?(?:不是|错)|[*_\"'`)]{{0,4}}[^\W\da-zA-Z]{{0,4}}?\s?{BEHIND}",
     re.IGNORECASE,
 )
 _OR_AFTER = re.compile(
@@ -145,8 +150,15 @@ _OTHER_NAME = re.compile(r"\s[A-Z][a-z]")
 _COPULA_END = re.compile(
     r"\s{0,12}[*_]{0,2}(?:です|でした|だ|である|입니다|이다|예요|了|的)?[\s。.!！*\"'`」』”)）]{0,12}"
 )
+_NOT_OTHERS = re.compile(r"[,、]\s?(?:而)?(?:不是|并非)[^。.]{1,12}[。.]?")
+_CONTRASTED = re.compile(BEHIND + r"[^\W\d]{0,3}[\s,、。.]{0,3}\Z", re.IGNORECASE)
+"""`İstanbul değil, Ankara.`"""
 _ELLIPSIS = re.compile(r"[\s*_\"'`)]{0,6}(?:is|was|are|were|does|did|has|can|will)[\s.!*]{0,6}")
 """`Lyon isn't the capital; Paris is.`"""
+_SHARE_OF = re.compile(r"\sof (?:the|it|them|all|his|her|its|their)\b[^.,;:]{0,40}[.!*_]{0,3}")
+_LISTED_BEFORE = re.compile(
+    r"(?:\A|[:.]\s{1,3}|\b(?:is|are|was|were)\s)[*_]{0,2}[A-Z][\w'’-]{1,20}(?: [A-Z][\w'’-]{1,20})?,\s{0,3}\Z"
+)
 _NOUN_OF = re.compile(
     r"\b(?:is|are|was|were|be)\s{1,12}(?:an?|the|one|my|his|her|its"
     r"|their)\s{1,12}[^,;.]{0,120}\Z",
@@ -155,6 +167,7 @@ _NOUN_OF = re.compile(
 _PLACES = word_set("in on at to for from with about into inside towards toward onto")
 """Words between a noun and what only describes it: a complaint about delivery, a river in Brazil."""
 _WHO = re.compile(r"\bwho(?:m|se)?\b", re.IGNORECASE)
+_NUMBERS = re.compile(r"\d+(?:[/.:-]\d+)*")
 _WORD = re.compile(r"[^\W_][\w'’+#-]*")
 MAX = 600
 """Longer statements are compared as a whole only."""
@@ -165,6 +178,15 @@ def states(gold: str, statement: str, question: str = "", marked: bool = False) 
     text = plain(statement).strip()
     if same_words(gold, text):
         return "same words"
+    rule = _stated(gold, text, question, marked)
+    if rule or len(text) > MAX:
+        return rule
+    other, rewritten = alike(gold, text, question)
+    return "" if (other, rewritten) == (gold, text) else _stated(other, rewritten, question, marked)
+
+
+def _stated(gold: str, text: str, question: str, marked: bool) -> str:
+    """Return the rule by which a text states a gold as both are written, or nothing."""
     if "_" in text:
         text = _UNDERLINED.sub(r"\1", text)
     if not text.isascii():
@@ -279,9 +301,16 @@ def _stated_at(text: str, begin: int, end: int, bold: bool, marked: bool, questi
         )
     ):
         return ""
+    if left_behind(before, after, question):
+        return ""
     if _WOULD_BE.search(before) and _ONLY_IF.match(after):
         return ""
     if _AND_AFTER.match(after) or _AND_BEFORE.search(before):
+        return ""
+    amount = is_amount(text[begin:end])
+    if amount and is_bound(before[-80:], after[:80], None, question):
+        return ""
+    if "," in before[-3:] and _LISTED_BEFORE.search(before) and listed(text[begin:end]):
         return ""
     clause = before[max((match.end() for match in _CLAUSE.finditer(before)), default=0) :]
     opening = _WORD.findall(clause.lower())
@@ -295,10 +324,11 @@ def _stated_at(text: str, begin: int, end: int, bold: bool, marked: bool, questi
         return "the only words in bold"
     stops = _STOPS_AFTER.match(after) is not None
     ahead = before.strip(" *_\"'`(:>#-")
-    if not ahead and (stops or not after.strip()):
+    if not ahead and (stops or not after.strip() or (amount and _SHARE_OF.fullmatch(after))):
         return "stated first"
     if not text.isascii() and not text[begin:end].isascii():
-        return "named at the end" if _COPULA_END.fullmatch(after) or marked else ""
+        ended = _COPULA_END.fullmatch(after) or _NOT_OTHERS.fullmatch(after)
+        return "named at the end" if ended or marked else ""
     last = ahead.split()[-1:] or [""]
     word = last[0].strip("*_\"'`(,").casefold()
     linked = word in _LINKS or before.rstrip(" *_\"'`(").endswith((":", "=", "->", "→", "—"))
@@ -307,6 +337,7 @@ def _stated_at(text: str, begin: int, end: int, bold: bool, marked: bool, questi
         and question
         and _WHO.search(question)
         and last[0][:1].isupper()
+        and not last[0].endswith(",")
         and text[begin : begin + 1].isupper()
     ):
         # the surname of a person that a `who` question asks for
@@ -316,13 +347,15 @@ def _stated_at(text: str, begin: int, end: int, bold: bool, marked: bool, questi
         linked = True
     if word in _PLACES and _NOUN_OF.search(ahead[: -len(last[0])]):
         linked = False
+    if not text.isascii() and _CONTRASTED.search(before):
+        linked = True
     if word == "but" and re.search(r"\bnot\b|\bnever\b|n['’]t\b", ahead, re.IGNORECASE):
         linked = True
     if stops and linked and not _of_subject(text, end):
         return "behind the verb"
     if ahead[-1:] in ";," and _ELLIPSIS.fullmatch(after):
         return "the subject"
-    if question and _new(text, question) and _new(text, question) == stems(text[begin:end]):
+    if question and word not in _TIMES and _new(text, question) and _new(text, question) == _said(text[begin:end]):
         return "what the question does not say"
     if not ahead and not question and not re.search(r"[;,]|\bbut\b|\bwhile\b", after):
         acts = text[begin].isupper() and _ACTS.match(after) and not _OTHER_NAME.search(after)
@@ -341,5 +374,10 @@ def _of_subject(text: str, end: int) -> bool:
 
 
 def _new(text: str, question: str) -> frozenset[str]:
-    """Return the stems of a statement's words that are not in its question."""
-    return stems(text) - stems(question)
+    """Return the stems and numbers of a statement that are not in its question."""
+    return _said(text) - _said(question)
+
+
+def _said(text: str) -> frozenset[str]:
+    numbers = _NUMBERS.findall(text)
+    return stems(text).union(numbers) if numbers else stems(text)

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from tracedistill.answers import is_day
 from tracedistill.errors import InputError
 
 Rule = Literal["exact", "label", "number", "json", "math", "regex", "choice"]
@@ -81,7 +82,7 @@ def describe_judge(judged: JudgeChoice, relative: float | None = None, absolute:
 
 def is_number(gold: str) -> bool:
     """Return whether a gold is one number, with or without a unit: `1,200`, `$5`, `60%`, `3/4`, `3.5e+02`, `5 kg`."""
-    return _NUMBER.fullmatch(gold) is not None and any(map(str.isdigit, gold))
+    return _NUMBER.fullmatch(gold) is not None and any(map(str.isdigit, gold)) and not is_day(gold)
 
 
 def have_decimal_commas(golds: Sequence[str]) -> bool:
