@@ -190,13 +190,53 @@ _OTHER_TONGUES = (
         ),
         " / ",
     ),
+    (re.compile(r"(?<=\d) ?% (?:de|von|vom|di|van|af|av|от) (?=[$£€]?\d)"), "% of "),
+    (
+        re.compile(r"(?P<whole>\d[\d,.]{0,12})\s?[的の]\s?(?P<share>\d{1,3}(?:\.\d{1,2})?)\s?%(?=\D{0,4}\d)"),
+        r"\g<share>% of \g<whole>",
+    ),
     (
         re.compile(
-            r"(?<=\d) (?:es igual a|son|font|égale|fait|ergibt|ist(?: gleich)?|gleich|macht"
-            r"|é igual a|dá|fa|равно|будет) (?=\d)"
+            r"\b(?:la mitad de|die Hälfte von|la moitié de|(?:a )?metade de|la metà di|половина от) (?=[$£€]?\d)",
+            re.IGNORECASE,
+        ),
+        "half of ",
+    ),
+    (re.compile(r"(?P<whole>\d[\d,.]{0,12})\s?的一半(?=\D{0,4}\d)"), r"half of \g<whole>"),
+    (
+        re.compile(
+            r"\b(?:el doble de|das Doppelte von|le double de|o dobro de|il doppio di) (?=[$£€]?\d)", re.IGNORECASE
+        ),
+        "2 * ",
+    ),
+    (
+        re.compile(
+            r"\b(?:el triple de|das Dreifache von|le triple de|o triplo de|il triplo di) (?=[$£€]?\d)", re.IGNORECASE
+        ),
+        "3 * ",
+    ),
+    (
+        re.compile(
+            r"\b(?:un tercio de|ein Drittel von|un tiers de|um terço de|un terzo di) (?=[$£€]?\d)", re.IGNORECASE
+        ),
+        "1/3 of ",
+    ),
+    (
+        re.compile(
+            r"\b(?:un cuarto de|ein Viertel von|un quart de|um quarto de|un quarto di) (?=[$£€]?\d)", re.IGNORECASE
+        ),
+        "1/4 of ",
+    ),
+    (
+        re.compile(
+            r"(?<=[\d€$£%]) (?:es igual a|es|son|est|font|donne|égale|fait|ergibt|ist(?: gleich)?|sind|gleich|macht"
+            r"|é igual a|é|è|são|dá|fa|fanno|равно|будет|это)"
+            r" (?=[$£€]?\d[\d.,]{0,12}(?! ?[\w€$%]{0,12} ?(?:más|mas|menos|mehr|weniger|(?:de )?plus"
+            r"|de moins|(?:a )?mais|più|больше|меньше)\b))"
         ),
         " = ",
     ),
+    (re.compile(r"(?<=\d)\s?(?:就是|是|为|為|は)\s?(?=\d)"), " = "),
 )
 _LATIN = (
     " por ",
@@ -223,6 +263,16 @@ _LATIN = (
     " gleich ",
     " macht ",
     " fa ",
+    " de ",
+    " von ",
+    " vom ",
+    " di ",
+    " van ",
+    " es ",
+    " est ",
+    " donne ",
+    " sind ",
+    " fanno ",
 )
 """Words between digits that mean an operation or equality in Spanish, German, French, Portuguese, Italian or Dutch.
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import prod
 
+from tracedistill.arithmetic.ledgers import line_balances, table_balances
 from tracedistill.arithmetic.listings import as_sums
 from tracedistill.arithmetic.objects import with_pairs
 
@@ -25,6 +26,14 @@ _RESULT = re.compile(
 _PRICE = re.compile(r"price|cost|rate|each|per|wage|hourly|points", re.IGNORECASE)
 _COUNT = re.compile(r"number|quantit|qty|count|amount|how many|hours|days|items|units|#|no\.", re.IGNORECASE)
 _SUM_ROW = re.compile(r"\b(?:total|all|sum|together|altogether|overall)\b", re.IGNORECASE)
+_RATE = r" ?(?:each|ea\.?|apiece|(?:per|/) ?[A-Za-z]{1,12})"
+_LEADER = r" ?(?:\.{2,80}|…{1,40}|_{2,80}| {2,80}|\t{1,9}|[:=]) ?"
+_PRICED = re.compile(
+    r"^(?:[-*• ]{0,4}[A-Za-z][A-Za-z ]{0,30}:)? {0,4}[-*• ]{0,4}(?P<count>\d[\d,]{0,9})"
+    r"(?: ?[A-Za-z][A-Za-z'’-]{0,20}){0,5} ?@ ?[$£€]?(?P<price>\d[\d,]{0,9}(?:\.\d{1,2})?)"
+    rf"(?:(?:{_RATE})?{_LEADER}|{_RATE} )[$£€]?(?P<amount>\d[\d,]{{0,12}}(?:\.\d{{1,2}})?)$"
+)
+"""A line of a receipt: `20 candles @ $2.00 ........ $40.00`."""
 _OPERATIONS: dict[str, Callable[[Sequence[Fraction]], Fraction]] = {
     "*": lambda values: prod(values, start=Fraction(1)),
     "+": lambda values: sum(values, Fraction(0)),
@@ -48,6 +57,13 @@ def written_out(texts: Sequence[str]) -> tuple[list[str], dict[int, tuple[str, .
     """Write rows of tables, JSON and code as calculations; return also the lines of code that cannot be read."""
     if any("|" in text for text in texts):
         texts = with_sums(texts)
+    if any(arrow in text for text in texts for arrow in ("->", "→", "=>", "⇒", "⟶", "➡")):
+        changed = list(texts)
+        for index, calculation in line_balances(texts):
+            changed[index] = calculation
+        texts = changed
+    if any("@" in text for text in texts):
+        texts = [_PRICED.sub(r"\g<count> * \g<price> = \g<amount>", text.strip()) for text in texts]
     if any('":' in text or "':" in text or '" :' in text for text in texts):
         texts = with_pairs(texts)
     return as_sums(texts)
@@ -87,6 +103,8 @@ def _row(index: int, text: str) -> _Row:
 
 def _calculations(heads: Sequence[str], rows: Sequence[_Row]) -> list[tuple[int, str]]:
     """Return the rows that are worked out, as calculations."""
+    if balances := table_balances(heads, [(row.index, row.cells) for row in rows]):
+        return balances
     if any(_CALCULATES.search(cell) for row in rows for cell in row.cells):
         return []
     last = len(heads) - 1
