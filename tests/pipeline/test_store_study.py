@@ -10,19 +10,23 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import tiny
 from tests.conftest import ROOT
 from tests.stores.kit import URL, CountedStore, kinds, machine, quick, stored
+from tests.tuned_study import recipe_of
 from tracedistill import pipeline
 from tracedistill.cli import main
 from tracedistill.errors import InputError
 from tracedistill.stores import COPIES, changed, fetched, working_copy
 from tracedistill.stores.mirror import PUSH_SECONDS
+from tracedistill.training.callbacks import last_whole_checkpoint
 
 __all__ = ["machine", "quick"]
 Machine = Callable[[str], None]
@@ -282,3 +286,40 @@ def test_kills_on_changing_machines(
     pipeline.run(pipeline.load(recipe, local), quiet=True)
     assert contents(working_copy(url)) == contents(tmp_path / "local")
     assert not [path for path in (tmp_path / "bucket").rglob("*") if ".partial" in path.name]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick")
+def test_a_training_killed_here_continues_elsewhere(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest checkpoint in the store is continued, and the adapter is that of a local run."""
+    bucket = tmp_path / "bucket" / "study"
+    url = f"file://{bucket}"
+    monkeypatch.setenv(PUSH_SECONDS, "0.05")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    recipe = recipe_of(
+        tmp_path, tiny.build(tmp_path / "model"), run_dir=url, arms={"correct": {"tune": "correct"}},
+        training={"lora_r": 4, "batch_size": 4, "epochs": 16, "save_steps": 8},
+    )  # fmt: skip
+    command = [sys.executable, "-m", "tracedistill.cli", "train", str(recipe), "--quiet"]
+    with subprocess.Popen(command, cwd=ROOT, start_new_session=True) as process:
+        while not [*bucket.glob("adapters/correct.checkpoints/checkpoint-*/whole")]:
+            assert process.poll() is None
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGKILL)
+    for lease in (bucket / ".tracedistill").glob("lease-*.json"):
+        lease.unlink()
+    machine("second")
+    checkpoints = fetched(url) / "adapters" / "correct.checkpoints"
+    whole = last_whole_checkpoint(checkpoints)
+    assert whole is not None
+    resumed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "Traceback" not in resumed.stderr
+    local = [f"run_dir={tmp_path / 'local'}"]
+    subprocess.run([*command, *local], cwd=ROOT, check=True)
+    for name in ("adapter_model.safetensors", "adapter_config.json"):
+        made = (working_copy(url) / "adapters" / "correct" / name).read_bytes()
+        assert made == (tmp_path / "local" / "adapters" / "correct" / name).read_bytes()
+        assert made == (bucket / "adapters" / "correct" / name).read_bytes()
+    assert not (bucket / "adapters" / "correct.checkpoints").exists() or not [*bucket.rglob("whole")]

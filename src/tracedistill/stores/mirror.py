@@ -26,6 +26,8 @@ from tracedistill.stores.push import LostError, Pusher
 PUSH_SECONDS = "TRACEDISTILL_PUSH_SECONDS"
 """Environment variable: seconds between pushes during a stage."""
 _SECONDS = 60.0
+_MUCH = 10_000_000
+"""Bytes left to send at the end of a run, above which it says so."""
 _LOOK = 0.2
 """Seconds between two looks at a working copy in use."""
 _REST = 4
@@ -88,7 +90,9 @@ class Mirror:
                     raise InputError(f"{self.url}: was changed while this command started; run the command again")
                 driver = lease.holder.driver
                 self._copy.keep(replace(self._copy.state(), index=pulled.index, driver=driver))
-                self._driving = _Driver(lease, Pusher(self._copy, self._objects, pulled.index, driver), self.folder)
+                self._driving = _Driver(
+                    lease, Pusher(self._copy, self._objects, pulled.index, driver), self._copy, self._say
+                )
                 with self._driving:
                     yield
             finally:
@@ -136,8 +140,8 @@ def changed(place: str) -> Iterator[Path]:
 class _Driver:
     """The threads of a driven folder: one renews the lease, one pushes."""
 
-    def __init__(self, lease: Lease, pusher: Pusher, folder: Path) -> None:
-        self._lease, self._pusher, self._folder = lease, pusher, folder
+    def __init__(self, lease: Lease, pusher: Pusher, copy: WorkingCopy, say: Say) -> None:
+        self._lease, self._pusher, self._copy, self._say = lease, pusher, copy, say
         self._pause = float(os.environ.get(PUSH_SECONDS) or _SECONDS)
         self._wake, self._done, self._ended = threading.Event(), threading.Event(), threading.Event()
         self._interrupts = threading.current_thread() is threading.main_thread()
@@ -168,11 +172,13 @@ class _Driver:
             pushing.join()
             if self.lost:
                 raise LostError(self.lost) from None
+            if (left := self._pusher.unsent()) > _MUCH:
+                self._say(f"sending {left / 1e6:.0f} MB to {self._copy.url}")
             try:
                 self._pusher.push()
                 self.sent = True
             except InputError as failure:
-                rest = f"Everything that was made is in {self._folder}; the same command sends it from there"
+                rest = f"Everything that was made is in {self._copy.folder}; the same command sends it from there"
                 if error is None:
                     raise InputError(f"{failure}. {rest}") from failure
                 _warn(f"tracedistill: {failure}. {rest}")
@@ -206,7 +212,7 @@ class _Driver:
             self._lose(str(error))
         except Exception as error:  # the run must not end because a thread beside it does
             if not failed:
-                _warn(f"{error}. The run continues; its files are in {self._folder} and are sent later")
+                _warn(f"{error}. The run continues; its files are in {self._copy.folder} and are sent later")
             return True
         return False
 

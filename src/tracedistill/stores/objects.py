@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -128,8 +127,7 @@ class ObjectStore:
         path = self._path(name)
 
         def renamed() -> None:
-            # a name of its own for each thread and attempt in progress
-            partial = f"{path}.{threading.get_ident():x}.partial"
+            partial = f"{path}.partial"  # the same each time: the next attempt replaces what a killed one left
             put(partial)
             self.files.mv(partial, path)
 

@@ -1,8 +1,7 @@
 """Make the store equal to the working copy, in an order that a reader or a crash at any moment finds sound.
 
 New objects count once the index names them. Before an object is replaced, the index names its old and new content.
-Marks (manifests, marks of checkpoints) are taken out of the index before what they describe is replaced, and put in
-last.
+Marks (manifests, marks of checkpoints) are removed before what they describe is replaced, and sent last.
 """
 
 from __future__ import annotations
@@ -37,6 +36,13 @@ class Pusher:
         if not index.version:
             self._write({}, {}, ())  # from here on the place holds a run folder, whatever happens next
 
+    def unsent(self) -> int:
+        """Return about how many bytes the next push sends."""
+        files = self._index.files
+        return sum(
+            stamp.bytes for name, stamp in scan(self._copy.folder).items() if not same(name, stamp, files.get(name))
+        )
+
     def push(self) -> None:
         """Send what has changed since the last push, and delete what is gone.
 
@@ -54,6 +60,9 @@ class Pusher:
         marks = [name for name in changed if is_mark(name)]
         for name in marks:
             files.pop(name, None)
+        if old := [name for name in (*marks, *gone) if is_mark(name) and name in known.known]:
+            self._write(files, {}, gone)
+            self._objects.delete(old)  # whoever reads the objects without the index finds no mark of other files either
         outgoing = self._copy.scratch("outgoing")
         try:
             for names in _groups([name for name in changed if not is_mark(name)], before):
