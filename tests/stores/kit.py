@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import time
@@ -17,6 +18,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from tests.scripts import solver
 from tracedistill.engines import Request
 from tracedistill.stores import COPIES, Mirror, lease, objects
+from tracedistill.stores.listing import INDEX
 
 URL = "counted://bucket/study"
 
@@ -130,8 +132,10 @@ def dies_once_sent(request: Request) -> str:
     marks = Path(os.environ["DIES_ONCE_SENT"])
     if len(list(marks.glob("call*"))) == 10 and not (marks / "dead").exists():
         partial = Path(os.environ["PARTIAL"])
+        index = partial.parents[1] / INDEX
         for _ in range(600):
-            if partial.exists() and partial.read_bytes().count(b"\n") == 3:
+            content = partial.read_bytes() if partial.exists() else b""
+            if content.count(b"\n") == 3 and hashlib.sha256(content).hexdigest() in index.read_text():
                 (marks / "dead").touch()
                 os.kill(os.getpid(), signal.SIGKILL)
             time.sleep(0.05)
