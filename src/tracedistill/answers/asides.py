@@ -80,9 +80,16 @@ _ONLY_THEN = re.compile(
     re.IGNORECASE,
 )
 _CONFIRMS = re.compile(
-    r"\bwhich (?:matches|agrees|fits|checks|confirms|is correct|is consistent|is what|equals the (?:given|original"
-    r"|total))\b"
+    r"\bwhich (?:matches|agrees|fits|checks|confirms|is correct|is consistent|is the same|is what|equals the (?:given"
+    r"|original|total))\b"
 )
+_AS_EXPECTED = re.compile(
+    _OPENS
+    + r"[A-Za-z]{3,12}ing\b[^.!?\n]{1,160}?, (?:just |exactly )?as (?:expected|it should|they should|stated|given"
+    r"|required|needed|claimed|in the (?:problem|question))\b",
+    re.IGNORECASE,
+)
+"""`Subtracting 20 gives 135, which is 9 times 15, as expected.`"""
 _MEANS = re.compile(
     _OPENS + r"(?:in other words|put differently|put another way|equivalently|to put it|i\.e\.|that is to say)\b"
     r"|(?:つまり|すなわち|言い換えれば|即|也就是说|也就是|换句话说|换言之|즉|다시 말해)[，、,:：]?"
@@ -100,6 +107,16 @@ _MEANS = re.compile(
 )
 _WORDS = re.compile(r"[a-z]+")
 COMPARISON = "a comparison"
+RATE = "a rate"
+_RATED = re.compile(
+    _OPENS
+    + r"(?:that|this|it|which)(?:['’]s| is| was| means| makes| averages?| works out| comes| amounts| gives| leaves)\b"
+    r"[^.;\d]{0,24}?(?:\ban? (?:average|mean|rate) of (?:about |roughly )?[$€£]?\d"
+    r"|[$€£]?\d[\d.,]{0,12}(?:\s[a-z]{1,12}){0,2}\s(?:per|apiece|each|for (?:each|every)|an? (?:day|week|month|year"
+    r"|hour|minute|person|piece))\b)",
+    re.IGNORECASE,
+)
+"""`That's an average of $27 per lamp.`"""
 _COMPARES = re.compile(
     _OPENS + r"(?:that|this|it)(?:'s| is| was| makes it)\s(?:about |just |only |exactly )?[$€£]?\d[^.;]{0,40}?"
     r"\b(?:more|less|fewer|higher|lower|greater|longer|shorter|larger|smaller|older|younger|above|below)\b",
@@ -155,6 +172,8 @@ def aside(text: str, start: int, end: int) -> str:
             if pattern.match(text, start, stop):
                 return name
     if "which " in low and _CONFIRMS.search(low):
+        return "a check"
+    if ", " in low and " as " in low and _AS_EXPECTED.match(text, start, stop):
         return "a check"
     if _OFFERED.search(low) and _OFFER.search(text, start, stop):
         return "an offer"
@@ -219,7 +238,7 @@ _COMPLEMENT = re.compile(
 
 _OPENERS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("a note", _NOTE), ("a check", _CHECK), ("another way", _OTHER_WAY), ("a supposition", _SUPPOSED),
-    ("an interpretation", _MEANS), (COMPARISON, _COMPARES),
+    (RATE, _RATED), ("an interpretation", _MEANS), (COMPARISON, _COMPARES),
 )  # fmt: skip
 
 

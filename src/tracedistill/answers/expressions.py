@@ -245,9 +245,13 @@ def _asked_for(
     leads = [clean[left:right] for left, (right, _, _) in zip(starts, formulas, strict=False)]
     if asked is None or not _BESIDE.search(leads[-1]) or asked[1].lower() in leads[-1].lower():
         return formulas
+    noun = asked[1].lower()
     for place in range(len(formulas) - 2, -1, -1):
-        if asked[1].lower() in leads[place].lower() and _COPULA.search(leads[place]):
+        lead = leads[place].lower()
+        if noun in lead and (_COPULA.search(lead) or lead.rstrip(" *:(").endswith(noun)):
             return formulas[: place + 1]
+    if noun == "quotient" and "remainder" in leads[-1].lower():
+        return formulas[:-1]
     return formulas
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from tracedistill.answers.asides import COMPARISON, aside, of_other_case, under_aside
+from tracedistill.answers.asides import COMPARISON, RATE, aside, of_other_case, under_aside
 from tracedistill.answers.asked import AskedQuantity, asked_quantity, stems
 from tracedistill.answers.cleaning import flat, plain
 from tracedistill.answers.hedges import Hedge
 from tracedistill.answers.latex import closing
 from tracedistill.answers.marks import denied, last_mark, last_strong, may_bind
-from tracedistill.answers.mentions import Mention, mentions, stated
+from tracedistill.answers.mentions import RATE_ASKED, Mention, mentions, stated
 from tracedistill.answers.quantities import SCALES, Quantity, quantities
 from tracedistill.answers.statements import TAIL, Statement, backwards, concluding, in_check
 from tracedistill.answers.tongues import has_decimal_comma, in_points
@@ -41,6 +41,12 @@ _RESTATED = re.compile(
     re.IGNORECASE,
 )
 """Phrases that restate an amount in another unit or other words."""
+_EXPLAINS = re.compile(
+    r"[(\[（]\s?(?:(?:quick|double|cross|sanity|to)?[ -]?(?:re-?)?check(?:ing|ed)?\b|verif|proof\b|since\b|because\b"
+    r"|as\b|from\b|given\b|after\b|out of\b|Probe\b|Kontrolle\b|vérif|comprob|verifica|denn\b|weil\b|car\b"
+    r"|porque\b|perché\b|проверка|验算|检验|因为|検算|검산)",
+    re.IGNORECASE,
+)
 _UNFINISHED = re.compile(
     r"(?:\b(?:the|an?|of|is|are|was|and|or|to|for|in|on|by|with|that|which|each|gives|per|from|because|if|then|number"
     r"|amount|total)|[-+×/=,(]|\s\*)\s{0,3}\Z",
@@ -198,6 +204,8 @@ class NumberReader:
         if statement.mark == "answer" and "?" not in self.clean[statement.end - 6 : statement.end]:
             return ""
         beside = aside(self.clean, statement.start, statement.end)
+        if beside == RATE and RATE_ASKED.search(self.asked.question):
+            return ""
         return "" if beside == COMPARISON and _COMPARATIVE.search(self.asked.question) else beside
 
     def _found(self, mention: Mention, reason: str, statement: Statement) -> StatedNumber:
@@ -254,11 +262,24 @@ class NumberReader:
         between = restated is not None and "between" in self.clean[begin : restated.start()].lower()
         if restated is not None and not between and any(map(str.isdigit, self.clean[begin : restated.start()])):
             end = restated.start()
+        end = self._bracketed(begin, end)
         named = mentions(self.clean, begin, end, self.asked, rivals=statement.mark != "answer")
         if not named and begin > statement.start and end == statement.end:
             begin = statement.start
             named = mentions(self.clean, begin, end, self.asked)
         return named, begin, end
+
+    def _bracketed(self, begin: int, end: int) -> int:
+        """Return where a last bracket begins that only checks or explains the number before it; else the end."""
+        stop = end
+        while stop > begin and self.clean[stop - 1] in " .*!。\n":
+            stop -= 1
+        if self.clean[stop - 1 : stop] not in (")", "]", "）"):
+            return end
+        opening = max(self.clean.rfind(bracket, begin, stop) for bracket in "([（")
+        if opening < 0 or not _EXPLAINS.match(self.clean, opening, stop):
+            return end
+        return opening if any(map(str.isdigit, self.clean[begin:opening])) else end
 
     def _accepts(self, statement: Statement, chosen: Mention) -> bool:
         if self.unfinished and not (statement.mark or chosen.result):

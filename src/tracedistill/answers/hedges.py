@@ -111,7 +111,7 @@ _SYMBOLIC_BEFORE = re.compile(
     r"|(?:(?<![A-Za-z\\])\d{0,24}[a-z](?:\^?\d)?\)?|\d[a-z]\))\s{0,12}[-+×*/^]\s{0,12}[$(]?\Z"
 )
 _SYMBOLIC_AFTER = re.compile(
-    r"\s{0,12}[-+]\s{0,12}\d{0,24}[a-z](?![A-Za-z'])|[xyznkabwijqrv](?![A-Za-z0-9])"
+    r"\s{0,12}[-+]\s{0,12}\d{0,24}[a-z](?![A-Za-z'])(?!(?<=-\sa)\s[a-z]{2})|[xyznkabwijqrv](?![A-Za-z0-9])"
     r"|\s?/\s?[abcknpqrtuvwxyz](?![A-Za-z])|[²³⁴⁵⁶⁷⁸⁹ⁿ]"
     r"|[c-jlo-v]\s{1,3}(?:dollars?|cents?|euros?)\b|\s?\^\s{0,3}[-+(]?\d"
 )

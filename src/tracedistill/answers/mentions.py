@@ -86,6 +86,7 @@ _RATE = re.compile(
     r"[\s*]{0,4}[A-Za-z]{1,15}\s(?:(?:a|per|every)\s(?:day|week|month|year|hour|minute|person|piece)\b"
     r"|[a-z ]{0,20}\bon average\b)"
 )
+_PER = re.compile(r"[\s*]{0,4}(?:[a-z]{1,12}\s)?(?:per|apiece|each|an? [a-z]{3,15})\b")
 _COMPARED_WITH = re.compile(
     r"(?:比|相比于?|较)[^，。,.;\d]{0,12}\Z|比[^，。,.;]{1,20}[多少高低大小长短重轻贵](?:了|出)?\Z|より[^，。、\d]{0,4}\Z"
 )
@@ -101,7 +102,7 @@ _COMPARISON_ASKED = re.compile(
     r"\b(?:more|less|fewer|older|younger|taller|shorter|longer|higher|lower|heavier|lighter|difference)\b",
     re.IGNORECASE,
 )
-_RATE_ASKED = re.compile(
+RATE_ASKED = re.compile(
     r"\b(?:per|each|every|average|daily|weekly|monthly|rate|speed|fast|an? (?:day|week|month|year|hour|minute))\b|\A\Z",
     re.IGNORECASE,
 )
@@ -199,6 +200,10 @@ def stated(
             near = [other for other in (place - 1, place + 1) if 0 <= other < len(mentioned)]
             if any(_one_value(mentioned[place].quantity, mentioned[other].quantity) for other in near):
                 named = ""
+            elif named == "choice" and place + 1 in near and not RATE_ASKED.search(asked.question):
+                # `162, or 27 a lamp`
+                after = mentioned[place + 1].quantity.end
+                named = "" if _PER.match(text, after) and not _PER.match(text, mentioned[place].quantity.end) else named
         if not named:
             return mentioned[place]
         first = first if first in ("choice", "range") else named
@@ -267,7 +272,7 @@ def _weigh(
         weight -= 2 if quantity.value == 1 else 0.5
     if before.endswith("**"):
         weight += 2.5 if text.count("**", start, end) == 2 else 1
-    if _RATE.match(text, quantity.end, end) and not _RATE_ASKED.search(asked.question):
+    if _RATE.match(text, quantity.end, end) and not RATE_ASKED.search(asked.question):
         weight -= 5
     if (
         not text.isascii()
