@@ -280,6 +280,9 @@ def _readings(left: Side, right: Side, values: tuple[Value, Value]) -> Iterator[
         kinds = {UNITS[o.unit][0] for o in left.operands if o.unit in UNITS}
         if len(kinds) == 1 and kinds == {UNITS[o.unit][0] for o in right.operands if o.unit in UNITS}:
             yield _in_base_units(left, values[0]), _in_base_units(right, values[1])
+            if set(left.operators) == {"*"} and left.operands[-1].unit in UNITS:
+                # `7 quarters * 25 cents = $1.75`: so many coins, each of that worth
+                yield simple(values[0] * UNITS[left.operands[-1].unit][1]), _in_base_units(right, values[1])
         elif len(kinds) == 1 and not any(o.unit in UNITS for o in right.operands):
             if kinds == {"count"}:
                 yield _in_base_units(left, values[0]), values[1]  # `1 dozen = 12`
@@ -294,8 +297,8 @@ def _readings(left: Side, right: Side, values: tuple[Value, Value]) -> Iterator[
 
 
 def _in_base_units(side: Side, value: Value) -> Value:
-    if side.literal:  # `1/8 hour`: the unit is the fraction's
-        return simple(value * UNITS.get(side.operands[-1].unit, ("", Fraction(1)))[1])
+    if side.literal and side.operands[-1].unit in UNITS:  # `1/8 hour`: the unit is the fraction's; not in `$1 / 2`
+        return simple(value * UNITS[side.operands[-1].unit][1])
     return evaluate(side.items, "units")
 
 
