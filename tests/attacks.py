@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib
 import pkgutil
+import random
 import re
 import signal
 from collections.abc import Iterator, Sequence
@@ -113,6 +114,42 @@ def attacks(pattern: re.Pattern[str], length: int, endings: Sequence[str] = ENDI
         for ending in endings:
             yield before + body * times + ending
         yield (before + body * 20) * max(1, length // (len(before) + 20 * len(body)))
+
+
+def drawn(pattern: re.Pattern[str], draws: int, seed: int = 0) -> Iterator[str]:
+    """Yield texts in which a pattern is found, drawn from its alternatives and optional parts."""
+    tree = list(parser.parse(pattern.pattern, pattern.flags & ~re.DEBUG))
+    draw = random.Random(seed)
+    for _ in range(draws):
+        text = _drawn(tree, draw)
+        for written in {text, text.upper(), text.capitalize(), f" {text}", f"It is 12 {text}", f"{text} "}:
+            if pattern.search(written):
+                yield written
+
+
+def _drawn(items: Sequence[Any], draw: random.Random) -> str:
+    """Return one text that the items may match; what is looked for behind it is written too, half of the time."""
+    text = ""
+    for op, argument in items:
+        if op in (c.MAX_REPEAT, c.MIN_REPEAT, c.POSSESSIVE_REPEAT):
+            least, most, body = argument
+            text += "".join(_drawn(list(body), draw) for _ in range(draw.randint(least, min(least + 1, most))))
+        elif op is c.SUBPATTERN:
+            text += _drawn(list(argument[-1]), draw)
+        elif op is c.BRANCH:
+            text += _drawn(list(draw.choice(argument[1])), draw)
+        elif op is c.ATOMIC_GROUP:
+            text += _drawn(list(argument), draw)
+        elif op is c.IN:
+            literals = [
+                chr(each[1]) for each in argument if each[0] is c.LITERAL and _takes((op, argument), chr(each[1]))
+            ]
+            text += draw.choice(literals) if literals and draw.random() < 0.7 else _sample([(op, argument)])
+        elif op is c.ASSERT and argument[0] > 0 and draw.random() < 0.5:
+            text += _drawn(list(argument[1]), draw)
+        else:
+            text += _sample([(op, argument)])
+    return text
 
 
 def common(length: int) -> Iterator[str]:

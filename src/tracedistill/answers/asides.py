@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tracedistill.answers.words import word_set
+from tracedistill.answers.words import holds_any, word_set
 
 _OPENS = (
     r"[\s>*_#\"'(\[✓✔✅☑🔍🔎💡📝\ufe0f-]{0,12}(?:(?:so|and|now|then|also|finally|but|well|ok|okay|great|indeed|yes|please"
@@ -134,12 +134,11 @@ _HINTS = word_set(
     "verifica verifichiamo controlliamo comprobemos comprobamos verifiquemos verificamos verificando prova kontrolle "
     "gegenprobe zur die la una en de com hinweis anmerkung nota remarque probe"
 )
-_OFFERED = re.compile(
-    r"would you|do you|shall i|should i|can i |may i |let me know|feel free|if you|i can also|i could also|happy|hope"
-    r"|question|help|hesitate|thank|luck|great job|well done|try|ask (?:me|away|if)|next problem"
-    r"|another problem|you (?:can|could|might"
-    r"|may) "
-)
+_OFFERED = (
+    "you", "shall i", "should i", "may i", "let me know", "feel free", "also", "happy", "hope", "question", "help",
+    "hesitate", "thank", "luck", "great job", "well done", "try", "next problem", "another problem", "ask ",
+)  # fmt: skip
+"""Parts of every phrase of `_OFFER`."""
 _PARAGRAPH = 1200
 """Characters before a statement in which a check that it belongs to may begin."""
 _PARAGRAPH_HINTS = (
@@ -175,9 +174,14 @@ def aside(text: str, start: int, end: int) -> str:
         return "a check"
     if ", " in low and " as " in low and _AS_EXPECTED.match(text, start, stop):
         return "a check"
-    if _OFFERED.search(low) and _OFFER.search(text, start, stop):
+    if _offers(low):
         return "an offer"
     return ""
+
+
+def _offers(low: str) -> bool:
+    """Return whether a text in lower case offers something, or takes its leave."""
+    return holds_any(low, _OFFERED) and _OFFER.search(low) is not None
 
 
 def _under_remark(text: str, start: int) -> bool:
@@ -197,7 +201,8 @@ def _in_side_section(text: str, start: int) -> bool:
     # plain searches first: the pattern of all words costs most
     if not is_item and text.find("#", floor, start) < 0 and text.find("**", floor, start) < 0:
         return False
-    if _SIDE_WORD.search(text, floor, start) is None:
+    low = text[floor:start].lower()
+    if not holds_any(low, _SIDE_PARTS):
         return False
     heading = None
     for heading in _HEADED.finditer(text, floor, start):  # noqa: B007  (the last is wanted)
@@ -217,7 +222,11 @@ _SIDE = (
     r"(?:(?:my|our|key|some|further|additional|underlying|other|side)\s)?(?:assumptions?|caveats?|extras?|bonus|sources?"
     r"|notes?|remarks?|comments?|what if|follow[- ]?ups?|extensions?|fun facts?|going further|limitations?)"
 )
-_SIDE_WORD = re.compile(_SIDE, re.IGNORECASE)
+_SIDE_PARTS = (
+    "assumption", "caveat", "extra", "bonus", "source", "note", "remark", "comment", "what if", "follow", "extension",
+    "fun fact", "going further", "limitation",
+)  # fmt: skip
+"""Parts of every word of `_SIDE`."""
 _SIDE_HEAD = re.compile(rf"[\s*_#>]{{0,8}}{_SIDE}\b[^\n.]{{0,30}}", re.IGNORECASE)
 _HEADED = re.compile(r"^[ >]{0,4}(?:#{1,6}\s[^\n]{1,60}|\*\*[^*\n]{1,60}\*\*:?)[ ]{0,3}$", re.MULTILINE)
 """Lines that head a section."""
@@ -271,7 +280,7 @@ _REFUSAL_HINTS = ("n't", "n’t", "not ", "unable", "insufficient")
 def refuses(text: str) -> bool:
     """Return whether a text opens with a refusal to answer and states nothing as its answer after it."""
     head = text[:240].lower()
-    if not any(hint in head for hint in _REFUSAL_HINTS):
+    if not holds_any(head, _REFUSAL_HINTS):
         return False
     first = _SENTENCE.search(text)
     if first is not None and _SORRY.match(text, 0, first.start() + 1):
@@ -288,10 +297,8 @@ def under_aside(text: str, start: int) -> str:
     floor = max(0, start - _PARAGRAPH)
     begin = max(text.rfind("\n\n", floor, start) + 2, floor) if "\n\n" in text[floor:start] else floor
     before = text[begin:start]
-    if before.isascii():
-        low = before.lower()
-        if not any(hint in low for hint in _PARAGRAPH_HINTS):
-            return ""
+    if before.isascii() and not holds_any(before.lower(), _PARAGRAPH_HINTS):
+        return ""
     for name, pattern in _OPENERS[1:3]:
         if pattern.match(before):
             return name

@@ -25,7 +25,8 @@ _LATEX = re.compile(
     r"\\(?:times|cdot|div|approx|text(?:bf|it|rm|normal)?\s?\{|mbox\s?\{|mathrm\s?\{|mathbf\s?\{|"
     r"quad|qquad|left(?![a-z])|right(?![a-z])|[$%()\[\];: ])"
 )
-_CALCULATOR = re.compile(r"\$?<<[^<>\n]{0,200}>>")
+_CALCULATOR = re.compile(r"<<[^<>\n]{0,200}>>")
+_CALCULATOR_MONEY = re.compile(r"\$<<[^<>\n]{0,200}>>")
 _SYMBOL = {"\\times": "×", "\\cdot": "×", "\\div": "÷", "\\approx": "≈", "\\$": "$", "\\%": "%"}
 
 
@@ -45,7 +46,9 @@ def flat(text: str) -> str:
     if "__" in text:
         text = text.replace("__", "  ")
     if "<<" in text:
-        text = _CALCULATOR.sub(lambda match: ("$" if match.group()[0] == "$" else "").rjust(len(match.group())), text)
+        if "$<<" in text:  # the sign goes to the number behind the note
+            text = _CALCULATOR_MONEY.sub(lambda match: "$".rjust(len(match.group())), text)
+        text = _CALCULATOR.sub(lambda match: " " * len(match.group()), text)
     return _LATEX.sub(_blank, text) if "\\" in text else text
 
 

@@ -6,6 +6,7 @@ import re
 
 from tracedistill.answers.cleaning import plain
 from tracedistill.answers.marks import last_mark
+from tracedistill.answers.words import holds_any
 
 _SOURCES = re.compile(
     r"\n[ \t]{0,4}[#*_]{0,5}[ \t]?(?:sources|references|footnotes|citations|bibliography|works cited|further reading"
@@ -42,7 +43,7 @@ def ending(text: str) -> int:
 
     What states an answer of its own (`Sources: ... The answer is 5`) is no ending.
     """
-    if not any(hint in text for hint in _HINTS) and (text.isascii() or not any(hint in text for hint in _WIDE_HINTS)):
+    if not holds_any(text, _HINTS) and (text.isascii() or not holds_any(text, _WIDE_HINTS)):
         return len(text)
     end = len(text)
     for pattern in (_SOURCES, _NOTES, _FURTHER):

@@ -14,7 +14,7 @@ from tracedistill.answers.measures import contradict, measure
 from tracedistill.answers.policy import AnswerPolicy
 from tracedistill.answers.quantities import Quantity, quantities
 from tracedistill.answers.symbolic import SymbolicBudget
-from tracedistill.answers.units import CLOCK, HALF_DAY, PERCENT, UNITS, convert
+from tracedistill.answers.units import PERCENT, UNITS, convert
 from tracedistill.answers.wording import same_words
 from tracedistill.records import Verdict
 
@@ -38,7 +38,6 @@ _UNIT_POWER = re.compile(
 """The power of a unit, which is no second number."""
 _AFTER_NUMBER = re.compile(r"(?:[^\d\\=+*/^]|\^\{?[23]\}?){0,200}+\Z")
 _ASSIGNED = re.compile(r"[A-Za-z](?:_?\{?\w{1,3}\}?)?(?:\([a-z]\))?\s*(?:=|≈|\\approx)\s*(?=[^=]+\Z)")
-_CLOCKS = (CLOCK, HALF_DAY)
 _MONEY = frozenset(["money", "euro", "sterling", "yen", "rupee"])
 _SPACED_SIGN = re.compile(r"\A-\s+(?=[$\d.])")
 _COMMA = "a comma before other than three digits may be a decimal comma"
@@ -204,7 +203,7 @@ def same_number(gold: Quantity, predicted: Quantity, policy: AnswerPolicy, quest
     unsure = (gold.unsure or predicted.unsure) and policy.decimal_comma == "ungraded"
     if unsure:
         return "ungradable", _COMMA
-    if gold.unit in _CLOCKS or predicted.unit in _CLOCKS:
+    if _is_clock(gold) or _is_clock(predicted):
         return _same_time(gold, predicted)
     if gold.unit and predicted.unit and gold.unit.dimension != predicted.unit.dimension:
         pair = {gold.unit.dimension, predicted.unit.dimension}
@@ -218,10 +217,14 @@ def same_number(gold: Quantity, predicted: Quantity, policy: AnswerPolicy, quest
     return same_value(left, right, policy, gold.unit is PERCENT, predicted.unit is PERCENT)
 
 
+def _is_clock(quantity: Quantity) -> bool:
+    return quantity.unit is not None and quantity.unit.dimension == "clock"
+
+
 def _same_time(gold: Quantity, predicted: Quantity) -> tuple[Outcome, str]:
     """Compare clock times; if one of them lacks am or pm, twelve hours do not matter."""
-    if gold.unit not in _CLOCKS or predicted.unit not in _CLOCKS:
-        number, time_of_day = (predicted, gold) if gold.unit in _CLOCKS else (gold, predicted)
+    if not (_is_clock(gold) and _is_clock(predicted)):
+        number, time_of_day = (predicted, gold) if _is_clock(gold) else (gold, predicted)
         if time_of_day.value % 60 == 0 and number.unit is None and 0 < number.value <= 12:
             same = time_of_day.value / 60 % 12 == number.value % 12
             return ("correct" if same else "incorrect"), "a full hour and a number"

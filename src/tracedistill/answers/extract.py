@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from tracedistill.answers.asides import COMPARISON, RATE, aside, of_other_case, under_aside
 from tracedistill.answers.asked import AskedQuantity, asked_quantity, stems
@@ -15,6 +15,7 @@ from tracedistill.answers.mentions import RATE_ASKED, Mention, mentions, stated
 from tracedistill.answers.quantities import SCALES, Quantity, quantities
 from tracedistill.answers.statements import TAIL, Statement, backwards, concluding, in_check
 from tracedistill.answers.tongues import has_decimal_comma, in_points
+from tracedistill.answers.words import holds_any
 
 _LOOK_BACK = 12
 """Statements with a value that are examined before the last number left is taken."""
@@ -47,11 +48,19 @@ _EXPLAINS = re.compile(
     r"|porque\b|perché\b|проверка|验算|检验|因为|検算|검산)",
     re.IGNORECASE,
 )
+_RESTATED_PARTS = (
+    "over", "under", "above", "below", " than", "short of", "about", "roughly", "around", "nearly", "almost",
+    "close to", "approximately", "also", "i.e.", "autrement dit", "soit", "d.h", "d. h", "es decir", "o sea", "ossia",
+    "ou seja",
+)  # fmt: skip
+"""Parts of every such phrase in plain letters."""
 _UNFINISHED = re.compile(
     r"(?:\b(?:the|an?|of|is|are|was|and|or|to|for|in|on|by|with|that|which|each|gives|per|from|because|if|then|number"
     r"|amount|total)|[-+×/=,(]|\s\*)\s{0,3}\Z",
     re.IGNORECASE,
 )
+_OPEN_ENDS = frozenset("-+×/=,(*")
+"""Signs that `_UNFINISHED` may end in; else it is a word."""
 _SUM = r"(?:\d{0,6}[a-z]\s?[-+]\s?\d+|\d+\s?[-+]\s?\d{0,6}[a-z](?![A-Za-z])|[)]\s?[-+]\s?\d+)"
 _FORMULA = re.compile(rf"(?<![A-Za-z\\]){_SUM}[^=<>\d]{{0,40}}\Z|(?<![A-Za-z\\])\d+[a-z](?![A-Za-z])[^=<>\d]{{0,40}}\Z")
 _FORMULA_LAST = re.compile(
@@ -64,8 +73,7 @@ _STATED, _FINAL, LEFT_OVER = "stated as the answer", "final statement", "last nu
 """Reasons of a reading; LEFT_OVER means that no statement qualified."""
 
 
-@dataclass(frozen=True, slots=True)
-class StatedNumber:
+class StatedNumber(NamedTuple):
     """A number read from a text."""
 
     quantity: Quantity
@@ -84,8 +92,7 @@ class StatedNumber:
     """An equals sign directly precedes the number."""
 
 
-@dataclass(frozen=True, slots=True)
-class SeveralValues:
+class SeveralValues(NamedTuple):
     """A final statement that names several values, or a range, and so states none."""
 
     start: int
@@ -94,6 +101,18 @@ class SeveralValues:
     """One past its last character."""
     reason: str
     """What it names."""
+
+
+def _unfinished(tail: str) -> bool:
+    """Return whether a text breaks off in the middle of a sentence, by its last characters."""
+    return (tail[-1:] in _OPEN_ENDS or tail[-1:].isalpha()) and _UNFINISHED.search(tail) is not None
+
+
+def _restated(text: str, start: int, end: int) -> re.Match[str] | None:
+    """Return the first phrase of a statement that restates an amount in other words."""
+    said = text[start:end].lower()
+    possible = not said.isascii() or holds_any(said, _RESTATED_PARTS)
+    return _RESTATED.search(text, start, end) if possible else None
 
 
 class NumberReader:
@@ -105,7 +124,7 @@ class NumberReader:
         """The text with the braces that `flat` blanks: only there do those of a box match."""
         self.clean = flat(self.whole)
         self.binds = may_bind(self.clean[-TAIL:])
-        self.unfinished = _UNFINISHED.search(self.clean[-40:].rstrip()) is not None
+        self.unfinished = _unfinished(self.clean[-40:].rstrip())
 
     def answer(self) -> StatedNumber | SeveralValues | None:
         """Return the number of the final statement, Several if it names a choice or range, None without any."""
@@ -213,7 +232,7 @@ class NumberReader:
         if quantity.unsure or "." in self.clean[quantity.start : quantity.end]:
             quantity = in_points(self.clean, quantity, has_decimal_comma(self.clean))
         if scale and self.clean[quantity.start : quantity.end].lower().endswith(scale):
-            quantity = replace(quantity, value=quantity.value / SCALES[scale])
+            quantity = quantity._replace(value=quantity.value / SCALES[scale])
         return StatedNumber(
             quantity,
             reason,
@@ -258,7 +277,7 @@ class NumberReader:
                 # `{"answer": 20, "confidence": 0.9}`
                 if comma >= 0 and self.clean[comma + 1 : comma + 20].lstrip().startswith(('"', "'")):
                     end = comma
-        restated = _RESTATED.search(self.clean, begin, end)
+        restated = _restated(self.clean, begin, end)
         between = restated is not None and "between" in self.clean[begin : restated.start()].lower()
         if restated is not None and not between and any(map(str.isdigit, self.clean[begin : restated.start()])):
             end = restated.start()

@@ -125,6 +125,7 @@ _FACTOR = re.compile(
     r" by \Z"
 )
 """The second side of a size: `5 × 6`, `5 by 6`."""
+_TIMES = frozenset("×x")
 _FACTOR_AFTER = re.compile(r"\s?(?:cm|mm|m|ft|feet|in|inch(?:es)?|km|meters?)?\s?(?:×|x(?=[\s\d]))\s?\d[^=]{0,40}\Z")
 _SIZED = re.compile(r"\b(?:is|are|was|measures?|an?|exactly)\s\Z")
 _SIDE_AFTER = re.compile(r"\sby\s\d[^=]{0,20}\Z")
@@ -208,13 +209,23 @@ def _alone(before: str, after: str, words: frozenset[str] | None, question: str)
         return "part"
     if (":" in after[:2] and _RATIO.match(after)) or (":" in before[-3:] and _RATIO_BEFORE.search(before)):
         return "part"
-    if _FACTOR.search(before) or _FACTOR_AFTER.match(after):
+    if _second_side(before) or _first_side(after):
         return "part"
     if after.startswith(" by ") and _SIDE_AFTER.match(after) and _SIZED.search(before):
         return "part"
     if "times" in after[:12] and _MULTIPLE.match(after) and not _MULTIPLE_ASKED.search(question):
         return "part"
     return ""
+
+
+def _second_side(before: str) -> bool:
+    """Return whether a number follows the first side of a size: `5 × 6`, `5 by 6`."""
+    return (before[-2:].strip()[-1:] in _TIMES or before.endswith(" by ")) and _FACTOR.search(before) is not None
+
+
+def _first_side(after: str) -> bool:
+    """Return whether a number precedes the second side of a size."""
+    return ("x" in after or "×" in after) and _FACTOR_AFTER.match(after) is not None
 
 
 def unsure(before: str) -> bool:

@@ -115,8 +115,7 @@ class _AnswerReader:
         if not self.part.strip():
             return Extracted(None, None, "the answer is empty" if self.text.strip() else "the text is empty")
         kind = self.policy.kind
-        mark = last_mark(self.part, 0, len(self.part))
-        if mark is not None and _PLACEHOLDER.match(self.part, self.part.rfind(":", 0, mark) + 1):
+        if _has_placeholder(self.part):
             return Extracted(None, None, "the answer is a placeholder")
         if kind in ("number", "choice") and refuses(self.part):
             return Extracted(None, None, "the text refuses to answer")
@@ -261,6 +260,17 @@ def _bare_words(stated: str) -> str:
     """Return a statement without quotes and marks around it; the star of `A*` and the dot of `.NET` stay."""
     words = stated.strip(" \"'`\n").rstrip(".!。！ ")
     return words if words.count("*") == 1 and not words.startswith("*") else words.strip("* ")
+
+
+def _has_placeholder(text: str) -> bool:
+    """Return whether a template's place stands after the last mark; the few places it may be in are looked at first."""
+    at = 0
+    while not _PLACEHOLDER.match(text, at):
+        at = text.find(":", at) + 1
+        if not at:
+            return False
+    mark = last_mark(text, 0, len(text))
+    return mark is not None and _PLACEHOLDER.match(text, text.rfind(":", 0, mark) + 1) is not None
 
 
 _PLACEHOLDER = re.compile(

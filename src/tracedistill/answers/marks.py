@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 
-from tracedistill.answers.words import DOUBT
+from tracedistill.answers.words import DOUBT, holds_any
 
 _DRESS = r"[\s*_`\"'»”]{0,8}"
 _ENGLISH = (
@@ -42,7 +43,7 @@ _OTHER_LANGUAGES = (
 _AROUND = r"[\s:*_\"'`»«“]{0,12}"
 _ANSWER = re.compile(rf"(?:{_ENGLISH}|{_OTHER_LANGUAGES}){_AROUND}", re.IGNORECASE)
 _ENGLISH_ANSWER = re.compile(rf"(?:{_ENGLISH}){_AROUND}", re.IGNORECASE)
-"""Half of the cost; see `_answer_in`."""
+"""Half of the cost; see `_marks`."""
 _FOREIGN_HINTS = (
     "ntwort", "rgebnis", "sungsbuch", "espuesta", "esulta", "esposta", "isposta", "eponse", "isultato", "ntwoord",
     "svar", "astaus", "awaban", "evap",
@@ -123,25 +124,14 @@ def _first_hint(text: str, start: int, end: int) -> int:
     if not text.isascii():
         match = _HINT.search(text, start, end)
         return -1 if match is None else match.start()
-    first = -1
-    for hint in _hints_of(text):
-        at = text.find(hint, start, end)
-        if at >= 0 and (first < 0 or at < first):
-            first = at
-    return first
+    places = [at for at in map(text[start:end].find, _ASCII_HINTS) if at >= 0]
+    return start + min(places) if places else -1
 
 
-@lru_cache(maxsize=64)
-def _hints_of(text: str) -> tuple[str, ...]:
-    """Return the parts of marks that a whole text holds: its sentences are searched for these alone."""
-    return tuple(hint for hint in _ASCII_HINTS if hint in text)
-
-
-@lru_cache(maxsize=64)
-def _answer_in(text: str) -> re.Pattern[str]:
-    """Return the pattern of all marks that a whole text can hold."""
-    low = text.lower()
-    return _ENGLISH_ANSWER if text.isascii() and not any(hint in low for hint in _FOREIGN_HINTS) else _ANSWER
+def _marks(text: str, start: int, end: int, hint: int) -> Iterator[re.Match[str]]:
+    """Yield the marks of a sentence in their order, from the first that the part of a mark at `hint` may belong to."""
+    foreign = not text.isascii() or holds_any(text[start:end].lower(), _FOREIGN_HINTS)
+    return (_ANSWER if foreign else _ENGLISH_ANSWER).finditer(text, max(start, hint - _LEAD), end)
 
 
 @lru_cache(maxsize=256)
@@ -151,7 +141,7 @@ def last_mark(text: str, start: int, end: int) -> int | None:
     if hint < 0:
         return None
     at = None
-    for match in _answer_in(text).finditer(text, max(start, hint - _LEAD), end):
+    for match in _marks(text, start, end, hint):
         if match.end() == match.start():
             continue
         if (
@@ -173,7 +163,7 @@ def denied(text: str, start: int, end: int) -> bool:
     doubt = _DOUBT.search(text, start, end)
     if doubt is not None and not _BUT.search(text, doubt.end(), end):
         return True
-    match = _answer_in(text).search(text, max(start, hint - _LEAD), end)
+    match = next(_marks(text, start, end, hint), None)
     return match is not None and _DENIAL.match(text, match.end(), end) is not None
 
 
@@ -187,8 +177,7 @@ _BINDING = (
 
 def may_bind(text: str) -> bool:
     """Return whether a text may hold a mark that binds at all."""
-    low = text.lower()
-    return any(hint in low for hint in _BINDING)
+    return holds_any(text.lower(), _BINDING)
 
 
 def last_strong(text: str, end: int, window: int = 8000) -> int:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from tracedistill.answers.asked import AskedQuantity, following, stems
 from tracedistill.answers.hedges import Hedge, hedge
 from tracedistill.answers.quantities import Quantity, quantities
 from tracedistill.answers.units import convert
-from tracedistill.answers.words import word_set
+from tracedistill.answers.words import holds_any, word_set
 
 MAX_STATEMENT = 2000
 """Characters of one statement that are read, from its end."""
@@ -17,8 +18,7 @@ MAX_MENTIONS = 64
 """Quantities of one statement that are weighed, from its end."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mention:
+class Mention(NamedTuple):
     """A quantity in a statement with the weight of evidence that it is what is stated."""
 
     quantity: Quantity
@@ -38,6 +38,11 @@ _LABEL = re.compile(
     r"(?:\d{1,24}\s{0,12}(?:and|,|&|to|-)\s{0,12})?|#\s{0,12})\Z",
     re.IGNORECASE,
 )
+_LABEL_ENDS = (
+    "step", "steps", "part", "parts", "day", "week", "question", "problem", "number", "no", "grade", "equation",
+    "equations", "chapter", "case", "option", ".", "#", "and", ",", "&", "to", "-",
+)  # fmt: skip
+"""What `_LABEL` ends in, without the spaces."""
 _COPULA = (" is", " are", " was", " were", " be", "equals")
 _SYMBOL = re.compile(r"(?<![\w)}])[a-zA-Z]\s{0,12}=[\s*{($]{0,12}\Z")
 _REVERSED = re.compile(r"\s{0,12}=\s{0,12}[a-zA-Z]\s{0,12}(?:[.,$*)]|\Z)")
@@ -146,11 +151,11 @@ def mentions(text: str, start: int, end: int, asked: AskedQuantity, rivals: bool
     numbers = quantities(text, begin, end)[-MAX_MENTIONS:]
     if not rivals and len(numbers) == 1:
         return [Mention(numbers[0], 0.0, False, False, False)]
-    timeless = _TIME_ASKED.search(asked.question) is None
+    timeless = _timeless(asked.question)
     for quantity in numbers:
         before = text[max(begin, quantity.start - 60) : quantity.start]
         clocked = quantity.unit is not None and quantity.unit.dimension == "clock"
-        if _LABEL.search(before[-28:]) or (clocked and asked.dimension not in {"", "clock"}):
+        if _labelled(before[-28:]) or (clocked and asked.dimension not in {"", "clock"}):
             continue
         if _is_name(text, quantity, before, asked):
             continue
@@ -158,6 +163,22 @@ def mentions(text: str, start: int, end: int, asked: AskedQuantity, rivals: bool
             continue
         named.append(_weigh(text, begin, end, quantity, before, asked, len(numbers) > 1))
     return named
+
+
+@lru_cache(maxsize=8192)
+def _timeless(question: str) -> bool:
+    """Return whether a question does not ask for a time of day."""
+    return _TIME_ASKED.search(question) is None
+
+
+def _labelled(before: str) -> bool:
+    """Return whether a text that ends at a number makes it a label: `step 3`, `#3`."""
+    return before.rstrip().lower().endswith(_LABEL_ENDS) and _LABEL.search(before) is not None
+
+
+def _inferred(before: str, low: str) -> bool:
+    """Return whether the words before a number infer it: `which means`, `leaving`; `low` is them in lower case."""
+    return holds_any(low, _INFERS) and _INFERRED.search(before) is not None
 
 
 def _is_name(text: str, quantity: Quantity, before: str, asked: AskedQuantity) -> bool:
@@ -264,7 +285,7 @@ def _weigh(
     if clause and not (copula and any(char.isdigit() for char in clause.group())):
         weight -= 2
     low = before.lower()
-    if any(hint in low for hint in _INFERS) and _INFERRED.search(before):
+    if _inferred(before, low):
         weight += 1.2
     if "round" in low and _ROUNDED.search(before):
         weight += 4

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
+from typing import NamedTuple
 
 from tracedistill.answers.units import CLOCK, CURRENCY, HALF_DAY, PERCENT, UNITS, Unit
 from tracedistill.answers.words import WORD_NUMBER, word_value
@@ -15,8 +15,7 @@ MAX_DIGITS = 400
 """Longer digit strings are compared as text: arithmetic on them costs more than it tells."""
 
 
-@dataclass(frozen=True, slots=True)
-class Quantity:
+class Quantity(NamedTuple):
     """One quantity found in a text."""
 
     start: int
@@ -42,6 +41,7 @@ _DIGITS = (
 _GLYPH_VALUES = "1/2 1/3 2/3 1/4 3/4 1/8 3/8 5/8 7/8 1/5 2/5 3/5 4/5 1/6 5/6"
 _GLYPHS = "½⅓⅔¼¾⅛⅜⅝⅞⅕⅖⅗⅘⅙⅚"
 _QUANTITY = re.compile(
+    rf"(?=[-.\d$€£¥₹\\{_GLYPHS}efnostz])"  # what anything below begins with: most characters end here
     r"(?<![A-Za-z0-9_.\\])(?:(?P<clock>\d{1,2}:[0-5]\d)(?!\d)(?::[0-5]\d)?(?:\s{0,8}(?P<half>[ap])\.?m\b\.?)?"
     r"|(?P<hour>\d{1,2})\s?(?P<side>[ap])\.?m\b\.?"
     r"|(?P<sign>-?)(?:(?P<currency>[$€£¥₹])\s?)?(?P<minus>-?)"
@@ -83,7 +83,7 @@ def quantities(text: str, start: int = 0, end: int | None = None) -> list[Quanti
     for quantity in _scan(text, start, len(text) if end is None else end):
         last = numbers[-1] if numbers else None
         if last is not None and last.unit is None and quantity.unit is UNITS["minute"]:
-            last = replace(last, unit=UNITS["hour"]) if text[last.end : quantity.start].strip() == "h" else last
+            last = last._replace(unit=UNITS["hour"]) if text[last.end : quantity.start].strip() == "h" else last
         if last is not None and _compound(text, last, quantity):
             assert last.unit is not None and quantity.unit is not None  # noqa: PT018  (said by _compound)
             value = last.value * last.unit.factor / quantity.unit.factor + quantity.value
@@ -137,8 +137,7 @@ def _from_match(text: str, match: re.Match[str]) -> Quantity | None:
     if digits:
         if len(digits) > MAX_DIGITS:
             return None
-        plain = digits if digits.isdigit() else _JUNK.sub("", digits)
-        value = _decimal(plain)
+        value = _decimal(digits if digits.isdigit() else _bare(digits))
         if match["exponent"]:
             power = int(re.findall(r"-?\d+", match["exponent"])[-1])
             value *= Fraction(10) ** power
@@ -173,6 +172,12 @@ def _from_match(text: str, match: re.Match[str]) -> Quantity | None:
     if tail and not unsure:
         unit = PERCENT if tail.endswith("%") else CURRENCY.get(tail.strip()) or unit
     return Quantity(begin, stop, value, unit, unsure)
+
+
+@lru_cache(maxsize=8192)
+def _bare(digits: str) -> str:
+    """Return a number without its separators of thousands."""
+    return _JUNK.sub("", digits)
 
 
 def _decimal_comma(digits: str, fraction: str) -> Fraction:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from tracedistill.answers.words import word_set
+from tracedistill.answers.words import holds_any, word_set
 
 _NOT = r"(?:\s?n['’]t|\s(?:not|never|hardly|scarcely))"
 _WEAKLY = r"(?:(?:possibly|really|quite|even|actually|simply|clearly|obviously|therefore|thus|just|all|both)\s)?"
@@ -112,6 +112,17 @@ _SEEMINGLY = word_set(
     "implies expect"
 )
 """Words that every pattern above needs in a text: finding them costs less."""
+_IMPUTED_PARTS = (
+    "think", "thought", "say", "said", "guess", "assume", "believe", "argue", "claim", "suppose", "answer", "conclude",
+    "suspect", "imagine", "pick", "choose", "suggest", "object", "tempting", "at first", "obvious", "naive", "naïve",
+    "common", "usual", "popular", "wrong", "incorrect", "intuitive", "hasty",
+)  # fmt: skip
+"""Parts of every phrase of `_IMPUTED`."""
+_SEEMING_PARTS = (
+    "seem", "look", "appear", "sound", "suggest", "point to", "points to", "indicate", "hint at", "hints at", "imply",
+    "implies", "expect", "at first",
+)  # fmt: skip
+"""Parts of every phrase of `_SEEMING`: `point` alone is none."""
 
 
 _STRUCK = re.compile(r"~~[^~\n]{1,200}~~|<(del|s|strike)>[^<\n]{1,200}</\1>", re.IGNORECASE)
@@ -139,21 +150,9 @@ _ERRS = re.compile(
     r"|error)|err(?:s|ed)|ignore[sd]?|left out)\b"
 )
 _ERRORS = (
-    "wrong",
-    "mistak",
-    "incorrect",
-    "error",
-    "not right",
-    "miscount",
-    "forg",
-    "overlook",
-    "misread",
-    "miscalc",
-    "erred",
-    "errs",
-    "ignore",
-    "left out",
-)
+    "wrong", "mistak", "incorrect", "error", "not right", "miscount", "forg", "overlook", "misread", "miscalc", "erred",
+    "errs", "ignore", "left out",
+)  # fmt: skip
 
 
 def _claimed(text: str, low: str, words: frozenset[str]) -> list[tuple[int, int]]:
@@ -164,7 +163,7 @@ def _claimed(text: str, low: str, words: frozenset[str]) -> list[tuple[int, int]
             end = _clause_end(text, match.end())
             if _CONTRASTED.match(text, end) or _ERRS.match(text, end):
                 spans.append((_opening(text, match.start()), end))
-    if any(hint in low for hint in _ERRORS):
+    if holds_any(low, _ERRORS):
         for match in _GOT.finditer(text):
             end = _clause_end(text, match.end())
             if _ERRS.match(text, end):
@@ -190,9 +189,10 @@ def stated_only(text: str) -> str:
     low = text.lower()
     words = frozenset(low.split())
     spans = _claimed(text, low, words)
-    if not words.isdisjoint(_SAYINGS) or (not words.isdisjoint(_MODALS) and _MODAL.search(low)):
+    said = not words.isdisjoint(_SAYINGS) or (not words.isdisjoint(_MODALS) and _MODAL.search(low) is not None)
+    if said and holds_any(low, _IMPUTED_PARTS):
         spans += [(_opening(text, match.start()), _clause_end(text, match.end())) for match in _IMPUTED.finditer(text)]
-    if not words.isdisjoint(_SEEMINGLY) or "at first" in low:
+    if "at first" in low or (not words.isdisjoint(_SEEMINGLY) and holds_any(low, _SEEMING_PARTS)):
         for match in _SEEMING.finditer(text):
             end = _clause_end(text, match.end())
             if _TURNS.match(text, end):

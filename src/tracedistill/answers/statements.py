@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from tracedistill.answers.marks import heading, last_mark
+from tracedistill.answers.words import holds_any
 
 TAIL = 8000
 """Characters at the end of a text that are searched first for the final statement."""
@@ -15,8 +15,7 @@ TAIL = 8000
 Mark = Literal["", "conclusion", "answer"]
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(NamedTuple):
     """One sentence, or one line that holds an equation."""
 
     start: int
@@ -32,16 +31,24 @@ _CONCLUSION = re.compile(
     r"finally|in summary|this means|we find)\b",
     re.IGNORECASE,
 )
+_CONCLUSION_PARTS = (
+    "so", "consequently", "thus", "therefore", "hence", "in ", "altogether", "as a result", "finally", "this means",
+    "we find",
+)  # fmt: skip
+"""Parts of every word above, `so` of `also` too."""
 _CHECK = re.compile(
     r"\W*+(?:(?:step|part)?\s*+\d*+[:.)]*+\W*+)?(?:\w++\s++){0,2}"
     r"(?:check|checking|verify|verifying|verification|double[- ]check|proof|confirm|sanity)\b",
     re.IGNORECASE,
 )
+_CHECK_PARTS = ("check", "verif", "proof", "confirm", "sanity")
 _HEADING = re.compile(r"\W{0,12}+(?:step|part)\s{0,9}+\d{1,4}", re.IGNORECASE)
 _BREAK = re.compile(
-    r"(?<=[.!?])[*\"')\]$]{0,6}\s++(?=[\"'(*\[$\\]{0,6}[A-Z0-9$\\(*À-ÞА-Я\u0900-\u097f\u0600-\u06ff\u3040-\u9fff])"
-    r"|(?<=[。！？])\s*+(?=\S)"
+    r"[.!?。！？](?:(?<=[.!?])[*\"')\]$]{0,6}\s++"
+    r"(?=[\"'(*\[$\\]{0,6}[A-Z0-9$\\(*À-ÞА-Я\u0900-\u097f\u0600-\u06ff\u3040-\u9fff])"
+    r"|(?<=[。！？])\s*+(?=\S))"
 )
+"""A stop and what separates it from the next sentence; a pattern that begins with a set of characters is fast."""
 _SUPPOSES = re.compile(r"(?:Even if|What if|If|Had|Suppose) ")
 """`The answer is B. If ...`: no initial of a name."""
 _INITIAL = re.compile(
@@ -75,9 +82,14 @@ def _statement(text: str, start: int, end: int) -> Statement:
     mark: Mark = ""
     if text.find("\\boxed", start, end) >= 0 or last_mark(text, start, end) is not None:
         return Statement(start, end, "answer")
-    if _CONCLUSION.search(text, start, min(end, start + 60)):
+    if _concluded(text, start, min(end, start + 60)):
         mark = "conclusion"
     return Statement(start, end, mark)
+
+
+def _concluded(text: str, start: int, end: int) -> bool:
+    """Return whether therefore, so and the like stand in a part of a text."""
+    return holds_any(text[start:end].lower(), _CONCLUSION_PARTS) and _CONCLUSION.search(text, start, end) is not None
 
 
 _CONCLUDES = re.compile(
@@ -97,7 +109,7 @@ def in_check(text: str, start: int) -> bool:
     end = text.find("\n", start)
     end = len(text) if end < 0 else end
     window = text[max(0, start - 1500) : end].lower()
-    if not any(hint in window for hint in ("check", "verif", "proof", "confirm", "sanity")):
+    if not holds_any(window, _CHECK_PARTS):
         return False
     for _ in range(14):
         begin = text.rfind("\n", 0, end) + 1
@@ -115,10 +127,11 @@ def in_check(text: str, start: int) -> bool:
 def _sentences(text: str, start: int, end: int) -> list[tuple[int, int]]:
     sentences = []
     begin = start
-    for match in _BREAK.finditer(text, start, end):
-        initial = _INITIAL.search(text[max(begin, match.start() - 12) : match.start()])
+    for match in _BREAK.finditer(text, max(0, start - 1), end):
+        stop = match.start() + 1
+        initial = _INITIAL.search(text[max(begin, stop - 12) : stop])
         if not initial or _SUPPOSES.match(text, match.end(), end):
-            sentences.append((begin, match.start()))
+            sentences.append((begin, stop))
             begin = match.end()
     sentences.append((begin, end))
     return sentences

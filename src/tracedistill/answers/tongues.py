@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 from tracedistill.answers.quantities import Quantity
 from tracedistill.answers.words import word_set
@@ -45,8 +44,8 @@ def has_decimal_comma(text: str) -> bool:
 def in_points(text: str, quantity: Quantity, comma: bool) -> Quantity:
     """Return a quantity as such a language means it: `2,5` is certain, and `12.500` (or `12.500 €`) is 12500."""
     if comma and quantity.unsure:
-        return replace(quantity, unsure=False)
+        return quantity._replace(unsure=False)
     written = text[quantity.start : quantity.end]
     if "." in written and not quantity.unsure and _POINT.fullmatch(written) and (comma or written.rstrip()[-1:] == "€"):
-        return replace(quantity, value=quantity.value * 1000)
+        return quantity._replace(value=quantity.value * 1000)
     return quantity
