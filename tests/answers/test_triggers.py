@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.attacks import drawn
-from tracedistill.answers import asides, extract, hedges, judging, marks, mentions, refuted, statements
+from tracedistill.answers import asides, bounds, extract, hedges, judging, marks, mentions, refuted, statements
 from tracedistill.answers.words import holds_any
 
 CASES = Path(__file__).resolve().parents[1] / "cases"
@@ -35,6 +35,17 @@ GATED: dict[str, Gated] = {
     "an offer": (lambda text: asides._offers(text.lower()), _found(asides._OFFER), asides._OFFER),
     "a part of a size": (hedges._second_side, _found(hedges._FACTOR), hedges._FACTOR),
     "the first side": (hedges._first_side, _begins(hedges._FACTOR_AFTER), hedges._FACTOR_AFTER),
+    "a bound": (
+        lambda text: (bounds._led(text) and _found(bounds._BEFORE)(text)) or not text.isascii(),
+        lambda text: _found(bounds._BEFORE)(text) or not text.isascii(), bounds._BEFORE,
+    ),
+    "a doubt": (
+        lambda text: _lower(marks._DOUBT_PARTS)(text) and _found(marks._DOUBT)(text), _found(marks._DOUBT), marks._DOUBT
+    ),
+    "a denial of a mark": (
+        lambda text: _lower(marks._NEGATED_PARTS)(text) and _found(marks._NEGATED_MARK)(text),
+        _found(marks._NEGATED_MARK), marks._NEGATED_MARK,
+    ),
     "a label": (mentions._labelled, _found(mentions._LABEL), mentions._LABEL),
     "an inference": (
         lambda text: mentions._inferred(text, text.lower()), _found(mentions._INFERRED), mentions._INFERRED

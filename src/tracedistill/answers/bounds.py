@@ -89,6 +89,20 @@ _ASKED = re.compile(
 )
 
 
+_LETTERS = re.compile(r"[a-z]+")
+_LEADS = word_set(
+    "than to under above below beyond past over of almost nearly quite even exceed exceeds exceeded exceeding surpass "
+    "surpasses surpassed surpassing als unter knapp fast de presque que do casi quase di oltre quasi dan bijna ponad "
+    "prawie dari le leq lt ge geq gt"
+)
+"""The last words of `_BEFORE` in plain letters; an article may follow them."""
+
+
+def _led(before: str) -> bool:
+    """Return whether the last two words before a number, or a sign, can make it a bound."""
+    return not (_LEADS.isdisjoint(_LETTERS.findall(before.lower())[-2:]) and _SIGNS.isdisjoint(before))
+
+
 def is_bound(before: str, after: str, words: frozenset[str] | None, question: str) -> bool:
     """Return whether the words around a number make it a bound.
 
@@ -96,7 +110,12 @@ def is_bound(before: str, after: str, words: frozenset[str] | None, question: st
     """
     if words is not None and words.isdisjoint(_WORDS) and "+" not in after[:4] and _SIGNS.isdisjoint(before[-8:]):
         return False
-    if _BEFORE.search(before) and not (_OVER.search(before) and _SPREAD.match(after) and not _OVER_LED.search(before)):
+    led = words is None or _led(before)
+    if (
+        led
+        and _BEFORE.search(before)
+        and not (_OVER.search(before) and _SPREAD.match(after) and not _OVER_LED.search(before))
+    ):
         return True
     limited = _AFTER.match(after) or _LIMIT.search(before)
     return limited is not None and not _ASKED.search(question)

@@ -26,7 +26,7 @@ _FURTHER = re.compile(
     re.IGNORECASE,
 )
 _HINTS = (
-    "[1]", "[^1]", "ources", "eferenc", "ootnotes", "itations", "ibliography", "orks cited", "urther reading",
+    "[1]", "[^1]", "ources", "eferenc", "ootnotes", "itations", "ibliography", "orks cited",
     "uellen", "iteratur", "uentes", "onti", "xtension", "onus", "ollow", "hallenge", "ariation", "urther", "xtra",
     "hat if",
 )  # fmt: skip

@@ -103,6 +103,9 @@ _DOUBT = re.compile(
     r"|\bnot (?:true|the case|convinced|sure) (?:that|if|whether)\b|\bcan['’]t be (?:true|right) that\b",
     re.IGNORECASE,
 )
+_NEGATED_PARTS = ("answer", "result", "答案")
+_DOUBT_PARTS = ("think", "believe", "know", "agree", "mean", "doubt", "unlikely", "not ", "t be true", "t be right")
+"""Parts of every phrase of `_NEGATED_MARK`, and of `_DOUBT`."""
 _BUT = re.compile(r"\bbut\b|\binstead\b|\brather\b|[;:]|, so\b|, it\b", re.IGNORECASE)
 
 
@@ -158,9 +161,10 @@ def denied(text: str, start: int, end: int) -> bool:
     hint = _first_hint(text, start, end)
     if hint < 0:
         return False
-    if _NEGATED_MARK.search(text, start, end):
+    low = text[start:end].lower()
+    if holds_any(low, _NEGATED_PARTS) and _NEGATED_MARK.search(text, start, end):
         return True
-    doubt = _DOUBT.search(text, start, end)
+    doubt = _DOUBT.search(text, start, end) if holds_any(low, _DOUBT_PARTS) else None
     if doubt is not None and not _BUT.search(text, doubt.end(), end):
         return True
     match = next(_marks(text, start, end, hint), None)
@@ -168,23 +172,26 @@ def denied(text: str, start: int, end: int) -> bool:
 
 
 _BINDING = (
-    "\\boxed", "####", "final answer", "answer:", "answer**:", "answer:**", "final numerical answer",
-    "final numeric answer", "最终答案", "最終", "최종 답", "endgültige antwort", "respuesta final", "réponse finale",
-    "resposta final", "risposta finale", "итоговый ответ", "окончательный ответ",
+    "\\boxed", "####", "final answer", "answer:", "answer**:", "final numerical answer", "final numeric answer",
+    "respuesta final", "resposta final", "risposta finale",
+)  # fmt: skip
+_BINDING_WIDE = (
+    *_BINDING, "最终答案", "最終", "최종 답", "endgültige antwort", "réponse finale", "итоговый ответ",
+    "окончательный ответ",
 )  # fmt: skip
 """Parts of every mark that binds, in lower case: finding them costs less than the pattern."""
 
 
 def may_bind(text: str) -> bool:
     """Return whether a text may hold a mark that binds at all."""
-    return holds_any(text.lower(), _BINDING)
+    return holds_any(text.lower(), _BINDING if text.isascii() else _BINDING_WIDE)
 
 
 def last_strong(text: str, end: int, window: int = 8000) -> int:
     """Return the start of the last binding mark; -1 if there is none, or a correction follows it."""
     floor = max(0, end - window)
     part = text[floor:end]
-    begin = max(map(part.lower().rfind, _BINDING))
+    begin = max(map(part.lower().rfind, _BINDING if part.isascii() else _BINDING_WIDE))
     if begin < 0:
         return -1
     begin = max(0, begin - 12)  # the decoration of a line precedes its mark

@@ -109,6 +109,10 @@ _BETWEEN = {"", "h", "and", ",", ", and"} | {w + t for w in UNITS for t in ("", 
 
 def _scan(text: str, start: int, end: int) -> Iterator[Quantity]:
     for match in _QUANTITY.finditer(text, start, end):
+        digits = match["digits"]
+        if digits is not None and digits.isdigit() and match.end() - match.start() == len(digits) <= MAX_DIGITS:
+            yield _with_unit(text, Quantity(match.start(), match.end(), _decimal(digits)), end)  # digits and no more
+            continue
         if match["words"]:
             spoken = word_value(match["words"])
             if spoken is not None:

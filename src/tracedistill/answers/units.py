@@ -93,8 +93,13 @@ def other_symbols(left: str, right: str) -> bool:
     short = left.strip(_MARKS), right.strip(_MARKS)
     if short[0] != short[1] and len(short[0]) == 2 and short[0].lower() == short[1].lower():
         return any(one in _ELEMENTS and other.isupper() for one, other in (short, short[::-1]))
-    one, two = ({symbol(text, at.end()) for at in _NUMBER.finditer(text)} - {None} for text in (left, right))
-    return bool(one and two) and one.isdisjoint(two)
+    one = _symbols(left)
+    return bool(one) and bool(two := _symbols(right)) and one.isdisjoint(two)
+
+
+def _symbols(text: str) -> set[tuple[str, int]]:
+    """Return the symbols behind the numbers of a text."""
+    return {found for at in _NUMBER.finditer(text) if (found := symbol(text, at.end())) is not None}
 
 
 _NUMBER = re.compile(r"\d(?!\d)")
