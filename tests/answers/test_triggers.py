@@ -46,6 +46,10 @@ GATED: dict[str, Gated] = {
         lambda text: _lower(marks._NEGATED_PARTS)(text) and _found(marks._NEGATED_MARK)(text),
         _found(marks._NEGATED_MARK), marks._NEGATED_MARK,
     ),
+    "a symbol": (mentions._assigned, _found(mentions._SYMBOL), mentions._SYMBOL),
+    "a subordinate clause": (
+        lambda text: mentions._subordinate(text) is not None, _found(mentions._SUBORDINATE), mentions._SUBORDINATE
+    ),
     "a label": (mentions._labelled, _found(mentions._LABEL), mentions._LABEL),
     "an inference": (
         lambda text: mentions._inferred(text, text.lower()), _found(mentions._INFERRED), mentions._INFERRED

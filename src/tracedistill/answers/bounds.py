@@ -103,6 +103,11 @@ def _led(before: str) -> bool:
     return not (_LEADS.isdisjoint(_LETTERS.findall(before.lower())[-2:]) and _SIGNS.isdisjoint(before))
 
 
+def _spread(before: str, after: str) -> bool:
+    """Return whether a number is what something is spread over."""
+    return bool(_OVER.search(before) and _SPREAD.match(after)) and not _OVER_LED.search(before)
+
+
 def is_bound(before: str, after: str, words: frozenset[str] | None, question: str) -> bool:
     """Return whether the words around a number make it a bound.
 
@@ -110,12 +115,7 @@ def is_bound(before: str, after: str, words: frozenset[str] | None, question: st
     """
     if words is not None and words.isdisjoint(_WORDS) and "+" not in after[:4] and _SIGNS.isdisjoint(before[-8:]):
         return False
-    led = words is None or _led(before)
-    if (
-        led
-        and _BEFORE.search(before)
-        and not (_OVER.search(before) and _SPREAD.match(after) and not _OVER_LED.search(before))
-    ):
+    if (words is None or _led(before)) and _BEFORE.search(before) and not _spread(before, after):
         return True
     limited = _AFTER.match(after) or _LIMIT.search(before)
     return limited is not None and not _ASKED.search(question)

@@ -76,6 +76,8 @@ _SUBORDINATE = re.compile(
     r"(?:(?!\b(?:so|then)\b)[^,;.])*\Z",
     re.IGNORECASE,
 )
+_SUBORDINATORS = word_set("if when because since assuming given after while where once as although though whereas")
+_LETTERS = re.compile(r"[a-z]+")
 _INFERRED = re.compile(
     r"(?:[,;]\s{1,12}(?:and\s{1,12})?(?:so|therefore|thus|hence)|\b(?:which means|meaning|leaving|giving|resulting in|"
     r"for an? (?:\w{1,24} )?total of|totall?ing))\b"
@@ -176,6 +178,17 @@ def _labelled(before: str) -> bool:
     return before.rstrip().lower().endswith(_LABEL_ENDS) and _LABEL.search(before) is not None
 
 
+def _assigned(before: str) -> bool:
+    """Return whether a text that ends at a number assigns it to a symbol: `k = `."""
+    sign = before.rfind("=")
+    return sign > 0 and before[:sign].rstrip()[-1:].isalpha() and _SYMBOL.search(before) is not None
+
+
+def _subordinate(before: str) -> re.Match[str] | None:
+    """Return the subordinate clause that a number is in, up to the number."""
+    return None if _SUBORDINATORS.isdisjoint(_LETTERS.findall(before.lower())) else _SUBORDINATE.search(before)
+
+
 def _inferred(before: str, low: str) -> bool:
     """Return whether the words before a number infer it: `which means`, `leaving`; `low` is them in lower case."""
     return holds_any(low, _INFERS) and _INFERRED.search(before) is not None
@@ -266,8 +279,7 @@ def _weigh(
     if not yielded and _OPERAND.match(text, quantity.end, end):
         # an operand is the start of a calculation; its surroundings do not matter
         return Mention(quantity, weight - (1 if result else 4), False, result, foreign)
-    symbol = result and _SYMBOL.search(before) is not None
-    clause = None if result and not symbol else _SUBORDINATE.search(before)
+    clause = None if result and not _assigned(before) else _subordinate(before)
     names = asked.given.get(quantity.value.as_integer_ratio())
     # what an equation yields is not a repetition of the question, but `when k = 14` is
     given = names is not None and (not result or clause is not None) and (not names or not after or bool(names & after))
