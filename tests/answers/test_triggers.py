@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.attacks import drawn
-from tracedistill.answers import asides, bounds, extract, hedges, judging, marks, mentions, refuted, statements
+from tracedistill.answers import asides, bounds, extract, hedges, marks, mentions, refuted, statements
 from tracedistill.answers.words import holds_any
 
 CASES = Path(__file__).resolve().parents[1] / "cases"
@@ -116,8 +116,8 @@ def test_marks_are_found_where_a_search_of_the_whole_sentence_finds_them() -> No
 def test_placeholders_are_found_without_their_trigger() -> None:
     def found(text: str) -> bool:
         mark = marks.last_mark(text, 0, len(text))
-        return mark is not None and judging._PLACEHOLDER.match(text, text.rfind(":", 0, mark) + 1) is not None
+        return mark is not None and marks._PLACEHOLDER.match(text, text.rfind(":", 0, mark) + 1) is not None
 
-    written = [f"{head}{text}" for text in drawn(judging._PLACEHOLDER, 500) for head in ("Answer: ", "The answer is ")]
+    written = [f"{head}{text}" for text in drawn(marks._PLACEHOLDER, 500) for head in ("Answer: ", "The answer is ")]
     assert sum(map(found, written)) > 100
-    assert [text for text in (*written, *_texts()) if judging._has_placeholder(text) != found(text)] == []
+    assert [text for text in (*written, *_texts()) if marks.has_placeholder(text) != found(text)] == []

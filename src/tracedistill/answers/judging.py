@@ -19,7 +19,7 @@ from tracedistill.answers.formulas import is_words
 from tracedistill.answers.label_lines import labelled_value, listed_items
 from tracedistill.answers.label_lists import label_list, stated_labels
 from tracedistill.answers.latex import spelled
-from tracedistill.answers.marks import denied, last_mark
+from tracedistill.answers.marks import denied, has_placeholder, last_mark
 from tracedistill.answers.policy import AnswerPolicy, Extracted
 from tracedistill.answers.quantities import Quantity
 from tracedistill.answers.refuted import stated_only
@@ -115,7 +115,7 @@ class _AnswerReader:
         if not self.part.strip():
             return Extracted(None, None, "the answer is empty" if self.text.strip() else "the text is empty")
         kind = self.policy.kind
-        if _has_placeholder(self.part):
+        if has_placeholder(self.part):
             return Extracted(None, None, "the answer is a placeholder")
         if kind in ("number", "choice") and refuses(self.part):
             return Extracted(None, None, "the text refuses to answer")
@@ -262,24 +262,6 @@ def _bare_words(stated: str) -> str:
     return words if words.count("*") == 1 and not words.startswith("*") else words.strip("* ")
 
 
-def _has_placeholder(text: str) -> bool:
-    """Return whether a template's place stands after the last mark; the few places it may be in are looked at first."""
-    at = 0
-    while not _PLACEHOLDER.match(text, at):
-        at = text.find(":", at) + 1
-        if not at:
-            return False
-    mark = last_mark(text, 0, len(text))
-    return mark is not None and _PLACEHOLDER.match(text, text.rfind(":", 0, mark) + 1) is not None
-
-
-_PLACEHOLDER = re.compile(
-    r"[\s*_`$]{0,6}(?:[<\[{(]{1,2}\s?(?:(?:your|the|final|numeric|numerical|insert|correct|some|a)\s){0,3}"
-    r"(?:answer|number|value|result|letter|choice|option|integer|name|text)(?:\s(?:here|goes here))?\s?[>\]})]{1,2}"
-    r"|_{3,}|\?{2,}|\.{3}|…|tbd\b|n/a\b)[\s*_`$.]{0,6}(?:\n|\Z)",
-    re.IGNORECASE,
-)
-"""A template's place for an answer, left as it was."""
 STATED_WORDS = "stated as the answer"
 _WORD_STATEMENTS = 30
 _FIRST = re.compile(r"(?:[^.!?\n]|(?<=\b(?:Dr|Mr|Ms|St|Jr|Sr))\.|(?<=\b(?:Mrs))\.|(?<=\bProf)\.){1,200}+[.!?](?=\s)")

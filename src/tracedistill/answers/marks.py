@@ -227,3 +227,23 @@ RUN_ON = re.compile(
     re.IGNORECASE,
 )
 """A new problem with which a base model continues after its answer."""
+
+
+def has_placeholder(text: str) -> bool:
+    """Return whether a template's place stands after the last mark; the few places it may be in are looked at first."""
+    at = 0
+    while not _PLACEHOLDER.match(text, at):
+        at = text.find(":", at) + 1
+        if not at:
+            return False
+    mark = last_mark(text, 0, len(text))
+    return mark is not None and _PLACEHOLDER.match(text, text.rfind(":", 0, mark) + 1) is not None
+
+
+_PLACEHOLDER = re.compile(
+    r"[\s*_`$]{0,6}(?:[<\[{(]{1,2}\s?(?:(?:your|the|final|numeric|numerical|insert|correct|some|a)\s){0,3}"
+    r"(?:answer|number|value|result|letter|choice|option|integer|name|text)(?:\s(?:here|goes here))?\s?[>\]})]{1,2}"
+    r"|_{3,}|\?{2,}|\.{3}|…|tbd\b|n/a\b)[\s*_`$.]{0,6}(?:\n|\Z)",
+    re.IGNORECASE,
+)
+"""A template's place for an answer, left as it was."""
