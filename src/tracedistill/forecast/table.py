@@ -134,7 +134,7 @@ def _evaluation_row(evaluation: EvaluationEstimate) -> tuple[str, ...]:
 
 
 def duration(seconds: float) -> str:
-    """Format seconds in a readable unit."""
+    """Format seconds as `40 s`, `12 min`, `3.5 h`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:

@@ -18,9 +18,9 @@ NOT_OWN = ("task", "policy", "file", "groups", "second", "troubles")
 QUEUE_SHOWN = 10
 
 
-def print_grades(figures: Mapping[str, Any], console: Console | None = None) -> None:
+def print_grades(figures: Mapping[str, Any]) -> None:
     """Print the totals, then the groups, the task's own figures, the second checker and ungradable rows."""
-    console = console or wide_console()
+    console = wide_console()
     groups = figures.get("groups", [])
     names = [name for name in groups[0] if name not in figures] if groups else []
     labelled = [(" ".join(str(group[name]) for name in names), group) for group in groups] + [("all", figures)]

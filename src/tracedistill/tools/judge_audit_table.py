@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.markup import escape
 
 from tracedistill.output import narrow_table, wide_console
@@ -13,9 +12,9 @@ from tracedistill.validation.judge_audit import JudgeAudit
 WRONG_SHOWN = 10
 
 
-def print_audit(judge: str, audit: JudgeAudit, console: Console | None = None) -> None:
+def print_audit(judge: str, audit: JudgeAudit) -> None:
     """Print agreement, errors and biases with their intervals, and a conclusion."""
-    console = console or wide_console()
+    console = wide_console()
     position, length = audit.position, audit.length
     shares = {
         "decided, of all rows": audit.decided,

@@ -20,10 +20,11 @@ from tracedistill.cli import main
 from tracedistill.engines.processor import Measurement, Speed
 from tracedistill.errors import InputError
 from tracedistill.forecast.estimates import Device
+from tracedistill.forecast.table import duration
 from tracedistill.tools.doctor import machine as machines
 from tracedistill.tools.doctor.findings import CheckResult, gigabytes
 from tracedistill.tools.doctor.machine import Gpu, Machine, findings_of, key_is_set, look
-from tracedistill.tools.doctor.requirements import duration, needs_of
+from tracedistill.tools.doctor.requirements import needs_of
 
 LAPTOP = Machine(cores=4, memory=16e9, available=12e9, disk=100e9, gpus=(), hub="")
 OFFLINE = Machine(cores=4, memory=16e9, available=12e9, disk=100e9, gpus=(), hub="no route")

@@ -14,6 +14,7 @@ from tracedistill.engines.weights import PACKAGED, PREFIX
 from tracedistill.errors import InputError
 from tracedistill.forecast.estimates import LAUNCH_SECONDS, Device, training_memory
 from tracedistill.forecast.records import StudyForecast, TuningEstimate
+from tracedistill.forecast.table import duration
 from tracedistill.pipeline.hardware import AUTO, config_for
 from tracedistill.recipes import SCRIPTED, StudentConfig, Study
 from tracedistill.recipes.safe_yaml import parse
@@ -286,10 +287,3 @@ def _hardware(study: Study, recipe: Path, machine: Machine) -> Iterator[CheckRes
             yield CheckResult(stage, "bad", f"{name}: {processes} processes, {len(machine.gpus)} GPUs")
         else:
             yield CheckResult(stage, "ok", f"{name}: {processes} process{'es' if processes > 1 else ''}")
-
-
-def duration(seconds: float) -> str:
-    """Format seconds as `40 s`, `12 min`, `3.5 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
