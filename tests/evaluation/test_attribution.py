@@ -591,7 +591,7 @@ def test_a_page_holds_what_a_reader_needs() -> None:
     for part in (
         case.problem.question, case.output, "**teacher**", "wrong operand", "comes from nowhere", "student: followed",
         "teacher T, S", f"Answer: {case.problem.answers[0]}", case.problem.gold_steps[0].text, "calculated with",
-        "made from them",
+        "calculated from them",
     ):  # fmt: skip
         assert part in page, part
     assert render_cases([case, case]).count("## ") - 2 == 2 * page.count("### ")

@@ -240,7 +240,7 @@ def test_the_page_shows_prompt_judge_columns_and_what_comes_next(
             "nothing tells an untuned student what to do",
         ),
         ({"text": "Film {n} was a joy.", "answer": "It is {n} in all."}, {"instruction": "Rate it."}, ""),
-        ({"question": "Which {n}?", "sql": "SELECT {n}"}, {}, "--judge module:function, which runs them"),
+        ({"question": "Which {n}?", "sql": "SELECT {n}"}, {}, "--judge module:function with a function that runs them"),
         (
             {"question": "Why {n}?", "answer": "Because it is so, and has been so since the year {n}." * 3},
             {},

@@ -4,7 +4,7 @@ labels       attribute: teacher, student, both, solved or undecided, from succes
 alignment    adherence: plan steps followed, split further, skipped as redundant, ignored
 propagation  propagated: wrong numbers of a plan that recur in the output and its answer
 summary      summarise: the table of one teacher and one student
-reading      failures_to_read, render_cases: a seeded sample of failures for manual reading
+cases        failures_to_read, render_cases: a seeded sample of failures for manual reading
 """
 
 from tracedistill.evaluation.attribution.alignment import Adherence, StepFate, adherence

@@ -106,10 +106,10 @@ def _plan_lines(case: Case) -> list[str]:
 def _counts(attributed: Attributed) -> str:
     parts = [
         f"{attributed.plan[0]} of {attributed.plan[1]} with the plan",
-        f"{attributed.gold[0]} of {attributed.gold[1]} with a gold plan",
+        f"{attributed.gold[0]} of {attributed.gold[1]} with the gold plan",
     ]
     if attributed.again is not None:
-        parts.append(f"{attributed.again[0]} of {attributed.again[1]} with another plan of the teacher")
+        parts.append(f"{attributed.again[0]} of {attributed.again[1]} with another sample of the plan")
     return ", ".join(parts)
 
 
@@ -119,8 +119,8 @@ def _propagation_line(propagation: Propagation) -> str:
         ("calculated with", propagation.calculated_with),
         ("the answer", propagation.reappear_in_answer),
     )
-    line = "; ".join(f"{name}: {', '.join(numbers)}" for name, numbers in where if numbers) or "not seen again"
-    line += "; the answer is made from them" if propagation.carried else ""
+    line = "; ".join(f"{name}: {', '.join(numbers)}" for name, numbers in where if numbers) or "not used by the student"
+    line += "; the answer is calculated from them" if propagation.carried else ""
     return f"Wrong numbers of the plan: {', '.join(propagation.wrong_numbers)} ({line})."
 
 

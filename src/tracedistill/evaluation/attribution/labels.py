@@ -1,7 +1,7 @@
 """Attribute one problem's errors to teacher or student, from success counts under three plans and the plan's verdict.
 
 plan 0 of 5, gold 5 of 5, plan judged undecided     teacher: p = .001 if both plans were equally good
-plan 1 of 5, gold 2 of 5, plan judged undecided     student: with a plan from gold he fails as well
+plan 1 of 5, gold 2 of 5, plan judged undecided     student: the student fails with a gold plan too
 plan 0 of 5, gold 1 of 5, plan judged incorrect     both
 plan 1 of 5, gold 4 of 5, plan judged undecided     undecided: the gap may be chance
 """
@@ -80,9 +80,9 @@ class Attributed:
     plan: Count
     """Successes and samples under the teacher's plan."""
     gold: Count
-    """The same under the gold plan."""
+    """Successes and samples under the gold plan."""
     again: Count | None
-    """The same under the teacher's second plan."""
+    """Successes and samples under the teacher's second plan; None if there is none."""
     outcome: str
     """Verdict on the plan."""
     first_wrong_step: int | None
@@ -119,7 +119,7 @@ def attribute(trial: PlanSamples) -> Attributed:
     came_back = trial.again is not None and 2 * right <= n and 2 * trial.again[0] > trial.again[1]
     label, basis, why = _decide(trial, differences, suspect and trial.verdict.outcome != "correct", came_back)
     return Attributed(
-        trial.problem_id, label, f"{right} of {n} with the plan, {gold_right} of {gold_n} with gold: {why}",
+        trial.problem_id, label, f"{right} of {n} with the plan, {gold_right} of {gold_n} with the gold plan: {why}",
         basis, differences, trial.plan, trial.gold, trial.again, trial.verdict.outcome, step, kind, came_back,
     )  # fmt: skip
 
@@ -137,24 +137,24 @@ def _decide(trial: PlanSamples, differences: Differences, suspect: bool, came_ba
     if p is None or own is None:
         return "undecided", "none", "no sample under the gold plan"
     alone = own >= 0.5
-    chance = f"p = {p:.3f} for equally good plans"
+    chance = f"p = {p:.3f} if both plans were equally good"
     if outcome == "incorrect":
         if alone:
-            return "both", "verdict", f"{judged}, and with a right one the student fails too"
-        return "teacher", "verdict", f"{judged}, and with a right one the student succeeds"
+            return "both", "verdict", f"{judged}, and the student fails with the gold plan too"
+        return "teacher", "verdict", f"{judged}, and the student succeeds with the gold plan"
     if worse and came_back and not suspect:
-        return "undecided", "none", "another plan of the same teacher succeeds, and no step of this one is found wrong"
+        return "undecided", "none", "another sample of the plan succeeds, and no step of this one is judged wrong"
     if worse:
         if alone:
-            return "both", "counts", f"the plan does worse ({chance}), and with a right one the student fails too"
-        return "teacher", "counts", f"the plan does worse than one from gold ({chance})"
+            return "both", "counts", f"the plan does worse ({chance}), and the student fails with the gold plan too"
+        return "teacher", "counts", f"the plan does worse than the gold plan ({chance})"
     if outcome == "correct":
         if p <= ALPHA and not alone:
-            return "undecided", "none", f"{judged}, yet it does worse ({chance})"
+            return "undecided", "none", f"{judged}, but it does worse ({chance})"
         return "student", "verdict", judged
     if alone:
-        return "student", "counts", f"the student fails with a right plan too; {judged}"
-    return "undecided", "none", f"the gap may be chance ({chance}), and {judged}"
+        return "student", "counts", f"the student fails with the gold plan too; {judged}"
+    return "undecided", "none", f"the gap may be chance ({chance}); {judged}"
 
 
 def _compare(trial: PlanSamples) -> Differences:

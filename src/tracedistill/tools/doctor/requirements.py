@@ -110,7 +110,7 @@ def _teachers(study: Study, recipe: Path, machine: Machine) -> Iterator[CheckRes
             yield CheckResult(name, "bad", f"needs a key in the environment variable {key}, which is not set")
         else:
             yield CheckResult(
-                name, "ok", f"an endpoint{f', {key} is set' if key else ' without a key'}; it was not called"
+                name, "ok", f"endpoint {f'with {key} set' if key else 'without a key'}; it was not called"
             )
     for name, config in callers:
         if config.base_url is None and not str(config.model).startswith(SCRIPTED):
@@ -148,7 +148,7 @@ def _weights(name: str, model: str, machine: Machine) -> CheckResult:
     return CheckResult(
         name,
         "bad" if short else "ok",
-        f"{model}: will be downloaded from the hub{amount}{'; no room' if short else ''}",
+        f"{model}: will be downloaded from the hub{amount}{'; not enough disk space' if short else ''}",
     )
 
 
@@ -165,7 +165,7 @@ def _student(study: Study, name: str, forecast: StudyForecast, machine: Machine,
     if wants_bits and installed("bitsandbytes") is None:
         yield CheckResult(label, "bad", f"bitsandbytes: {EXTRAS['bitsandbytes']}")
     if config.dtype == "bfloat16" and machine.gpus and not machine.gpus[0].bf16:
-        yield CheckResult(label, "bad", f"bfloat16: {machine.gpus[0].name} does not support it; set dtype: float32")
+        yield CheckResult(label, "bad", f"{machine.gpus[0].name} does not support bfloat16; set dtype: float32")
     elif config.dtype == "bfloat16" and not machine.gpus and (factor := slowness("bfloat16")) >= SLOW:
         advice = (
             f"float32 is {factor:.1f} times as fast as bfloat16 on this machine; set students.{name}.dtype: float32"
@@ -198,11 +198,11 @@ def _tuning(
     count = sum(tuning.seeds for tuning in tunings)
     seconds = sum(tuning.need.seconds * tuning.seeds for tuning in known if tuning.need) + LAUNCH_SECONDS
     at_most = "at most " if any(tuning.at_most for tuning in known) else ""
-    each_row = round(most.lengths.tokens / max(1, most.lengths.rows))
+    row_tokens = round(most.lengths.tokens / max(1, most.lengths.rows))
     text = (
         f"tuning ({own}, {config.dtype}): about {gigabytes(most.need.memory)}, "
         f"{at_most or 'about '}{duration(seconds)} for {count} adapter{'s' if count > 1 else ''} "
-        f"({most.lengths.rows} rows of {at_most}{each_row} tokens); {others}"
+        f"({most.lengths.rows} rows of {at_most}{row_tokens} tokens); with other methods {others}"
     )
     remedy = "raise training.gradient_accumulation or set training.activation_checkpointing"
     yield _held(f"student {name}", text, most.need.memory, remedy, machine)
@@ -246,13 +246,13 @@ def _other_ways(
 
 
 def _held(label: str, text: str, memory: float, remedy: str, machine: Machine) -> CheckResult:
-    room, place = (machine.gpus[0].memory, "the GPU has") if machine.gpus else (machine.memory, "there are")
+    room, place = (machine.gpus[0].memory, "the GPU") if machine.gpus else (machine.memory, "this machine")
     if memory > OFF * room:
-        return CheckResult(label, "bad", f"{text}; {place} {gigabytes(room)}: does not fit; {remedy}")
+        return CheckResult(label, "bad", f"{text}; does not fit: {place} has {gigabytes(room)}; {remedy}")
     if memory > room:
-        return CheckResult(label, "note", f"{text}; {place} {gigabytes(room)}: may not fit; {remedy}")
+        return CheckResult(label, "note", f"{text}; may not fit: {place} has {gigabytes(room)}; {remedy}")
     if not machine.gpus and memory > machine.available:
-        return CheckResult(label, "note", f"{text}; only {gigabytes(machine.available)} are free now")
+        return CheckResult(label, "note", f"{text}; only {gigabytes(machine.available)} free now")
     return CheckResult(label, "ok", text)
 
 

@@ -91,7 +91,7 @@ class StudyStart:
 
     def lines(self) -> list[str]:
         """Return the findings as lines for the terminal."""
-        like = f", shaped like {self.known}" if self.known else ""
+        like = f", in the format of {self.known}" if self.known else ""
         lines = [f"{len(self.table.rows)} rows, {len(self.table.names)} columns{like}"]
         lines += [f"  {ours:9} <- {column!r}"[:160] for ours, column in self.columns.items()]
         lines.append(f"  not used: {', '.join(self.table.unused) or 'none'}")
@@ -158,36 +158,42 @@ def _guess(file: Path, columns: Mapping[str, str]) -> Guess:
 
 
 def _notes(table: LoadedTable, wanted: Wanted, instruction: str) -> list[str]:
-    notes = [f"{split}: only {size} problems" for split, size in table.sizes().items() if size < SMALLEST]
+    notes = [
+        f"{split}: only {size} problems, too few for a meaningful comparison"
+        for split, size in table.sizes().items()
+        if size < SMALLEST
+    ]
     if instruction and not wanted.instruction:
-        notes.append(f'the questions do not say what to do, so task.instruction was added: "{instruction}"; edit it')
+        notes.append(
+            f'the questions do not say what to do, so task.instruction was added; edit it if needed: "{instruction}"'
+        )
     elif asks_nothing(table, wanted):
         notes.append(
-            "nothing tells an untuned student what to do with these texts, so that comparing it with a tuned one would "
-            "mean nothing: give --instruction TEXT (task.instruction)"
+            "nothing tells an untuned student what to do with these texts, so comparing it with a tuned one would be "
+            "meaningless; add an instruction with --instruction TEXT (task.instruction)"
         )
     golds = [row.golds[0] for row in table.rows.first(500) if row.golds]
     if table.judged.rule == "exact" and any(PROGRAM.match(gold) for gold in golds):
         notes.append(
-            "answers are programs or queries, and judge exact needs the same text: a right one written differently "
-            "counts as wrong; give --judge module:function, which runs them"
+            "answers are programs or queries, but judge exact compares texts, so a right answer written differently "
+            "counts as wrong; pass --judge module:function with a function that runs them"
         )
     elif table.judged.rule == "exact" and golds and sum(map(len, golds)) / len(golds) > LONG_TEXTS:
         notes.append(
-            "answers are long texts, and judge exact needs the same text: right answers in other words count as wrong; "
-            "give --judge module:function, or golds that can be compared"
+            "answers are long texts, but judge exact compares texts, so right answers in other words count as wrong; "
+            "pass --judge module:function, or provide short golds"
         )
     elif table.judged.rule == "exact" and golds and 2 * sum(map(_is_sentence, golds)) > len(golds):
         notes.append(
-            "answers are whole sentences, and judge exact needs the same text: a right answer in other words, or the "
-            "bare number or name, counts as wrong; give short golds, or --judge module:function"
+            "answers are whole sentences, but judge exact compares texts, so a right answer in other words, or the "
+            "bare number or name, counts as wrong; provide short golds, or pass --judge module:function"
         )
     if table.judged.rule == "number" and not wanted.tolerance and 2 * sum("." in gold for gold in golds) > len(golds):
-        notes.append("answers must be the same number; --tolerance 2% (or 0.5) allows that difference")
+        notes.append("answers must equal the gold number exactly; --tolerance 2% (or 0.5) allows a difference")
     traced = wanted.teacher or any(table.texts.has_steps) or any(table.texts.has_trace)
     if not traced:
         notes.append(
-            "no gold steps and no traces: an arm tuned on traces needs a column of them, or a teacher "
+            "no gold steps and no traces: to tune an arm on traces, add a column of them, or a teacher "
             "(--teacher URL --model NAME)"
         )
     return notes
