@@ -108,9 +108,9 @@ class StudyForecast:
 
     @property
     def trial_seconds(self) -> float:
-        """Of all trials, in one launch."""
-        found = sum(each.need.seconds for each in self.trials if each.need)
-        return found + (LAUNCH_SECONDS if found else 0.0)
+        """Seconds of all trials, in one launch."""
+        seconds = sum(trial.need.seconds for trial in self.trials if trial.need)
+        return seconds + (LAUNCH_SECONDS if seconds else 0.0)
 
     @property
     def tuning_seconds(self) -> float:
@@ -127,6 +127,6 @@ class StudyForecast:
     @property
     def memory(self) -> float:
         """Largest peak of any node, in bytes."""
-        needs = [each.need for each in self.trials] + [each.need for each in self.tunings]
-        needs += [each.need for each in self.evaluations]
+        needs = [trial.need for trial in self.trials] + [tuning.need for tuning in self.tunings]
+        needs += [estimate.need for estimate in self.evaluations]
         return max((need.memory for need in needs if need), default=0.0)

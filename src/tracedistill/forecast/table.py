@@ -37,12 +37,9 @@ def print_forecast(forecast: StudyForecast, say: Callable[[str], object]) -> Non
             tuned.append("evaluations")
             rows = [(*row, _evaluations(estimate)) for row, estimate in zip(rows, forecast.tunings, strict=True)]
         show(narrow_table("tuning (estimate; nothing was tuned)", tuned, rows))
-    asked = ("arm asked", "prompts", "tokens in", "tokens out", "memory", "time")
-    show(
-        narrow_table(
-            "evaluation (estimate; nothing was run)", asked, [_evaluation_row(each) for each in forecast.evaluations]
-        )
-    )
+    columns = ("arm", "prompts", "tokens in", "tokens out", "memory", "time")
+    evaluated = [_evaluation_row(estimate) for estimate in forecast.evaluations]
+    show(narrow_table("evaluation (estimate; nothing was run)", columns, evaluated))
     if forecast.trials:
         say(_tried(forecast))
     total = forecast.trial_seconds + forecast.tuning_seconds + forecast.evaluation_seconds
@@ -50,8 +47,8 @@ def print_forecast(forecast: StudyForecast, say: Callable[[str], object]) -> Non
         parts = [f"trial {duration(forecast.trial_seconds)}"] if forecast.trial_seconds else []
         parts += [f"tuning {duration(forecast.tuning_seconds)}", f"evaluation {duration(forecast.evaluation_seconds)}"]
         say(f"total: {', '.join(parts)}, together {duration(total)}; peak memory {memory(forecast.memory)}")
-    for student in dict.fromkeys(each.student for each in forecast.tunings if each.fits):
-        say(_fitting(student, [each for each in forecast.tunings if each.student == student]))
+    for student in dict.fromkeys(tuning.student for tuning in forecast.tunings if tuning.fits):
+        say(_fitting(student, [tuning for tuning in forecast.tunings if tuning.student == student]))
     for device in forecast.devices:
         if device.memory and forecast.memory > device.memory:
             say(
@@ -90,9 +87,9 @@ def _tuning(tuning: TuningEstimate) -> tuple[str, ...]:
 
 def _tried(forecast: StudyForecast) -> str:
     """Say what the students' trial before a teacher is called would take."""
-    names = ", ".join(each.student for each in forecast.trials)
-    what = "one training step and two answers" if any(each.tuned for each in forecast.trials) else "two answers"
-    known = all(each.need is not None for each in forecast.trials)
+    names = ", ".join(trial.student for trial in forecast.trials)
+    what = "one training step and two answers" if any(trial.tuned for trial in forecast.trials) else "two answers"
+    known = all(trial.need is not None for trial in forecast.trials)
     took = f"about {duration(forecast.trial_seconds)}" if known else UNKNOWN
     return f"before a teacher is called, students are tried on a made row ({what} of {names}): {took}"
 

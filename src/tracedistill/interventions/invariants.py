@@ -200,6 +200,6 @@ def _share(count: int, n: int) -> float:
     return count / n if n else 1.0
 
 
-def _overlap(one: Counter[str], other: Counter[str], n: int) -> float:
+def _overlap(first: Counter[str], second: Counter[str], n: int) -> float:
     """Return the size of the sets' overlap as a share of n."""
-    return (one & other).total() / n if n else 1.0
+    return (first & second).total() / n if n else 1.0

@@ -201,11 +201,11 @@ def _cost(view: RunView, tuned: ArmFigures, prompted: ArmFigures) -> str:
     """State the cost of 1,000 queries each way: in money if the recipe has prices, else in tokens."""
     tuning, prompting = (cost_of(view, view.arm(arm.name)) for arm in (tuned, prompted))
     for place, format_cost in ((0, dollars), (1, number)):
-        each = tuning.each[place], prompting.each[place]
-        if each[0] is None or each[1] is None or not any(each):
+        per_query = tuning.each[place], prompting.each[place]
+        if per_query[0] is None or per_query[1] is None or not any(per_query):
             continue
         unit = "" if place == 0 else " tokens"
-        sides = [f"{format_cost(QUERIES * value)}{unit}" for value in each if value is not None]
+        sides = [f"{format_cost(QUERIES * value)}{unit}" for value in per_query if value is not None]
         head = f"{QUERIES:,} queries cost {sides[0]} tuned and {sides[1]} prompted"
         return f"{head}{_once(tuning, prompting, place, unit)}."
     return ""

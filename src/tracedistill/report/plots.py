@@ -74,5 +74,5 @@ def _label(point: Point, x: float, y: float, taken: list[tuple[float, float, flo
     return {"x": round(x, 1), "y": round(y, 1), "text": point.name}
 
 
-def _apart(one: Sequence[float], other: Sequence[float]) -> bool:
-    return abs(one[1] - other[1]) >= LINE or one[0] + one[2] < other[0] or other[0] + other[2] < one[0]
+def _apart(first: Sequence[float], second: Sequence[float]) -> bool:
+    return abs(first[1] - second[1]) >= LINE or first[0] + first[2] < second[0] or second[0] + second[2] < first[0]

@@ -57,8 +57,8 @@ class SupervisedLogProbs(torch.autograd.Function):
                 probabilities = scores.exp()
                 entropy[rows] = -torch.bmm(probabilities.unsqueeze(1), scores.unsqueeze(2)).flatten()
                 if slope is not None:  # reuse the logits' memory for one-hot minus probabilities
-                    one = torch.ones_like(target, dtype=torch.float32)
-                    part.copy_(probabilities.neg_().scatter_add_(1, target, one))
+                    ones = torch.ones_like(target, dtype=torch.float32)
+                    part.copy_(probabilities.neg_().scatter_add_(1, target, ones))
             if slope is not None:
                 slope[start : start + len(tile)] = logits @ weight
         ctx.save_for_backward(slope)
@@ -107,7 +107,7 @@ def lighten_forward(model: nn.Module, *, drop_mask: bool) -> None:
         mask = targets != IGNORED
         log_prob_parts = SupervisedLogProbs.apply(hidden[mask], weight, targets[mask])
         # masked_scatter keeps a batch without a supervised token connected to the model: its gradient is zero
-        log_probs, entropy, is_top1 = (each.new_zeros(mask.shape).masked_scatter(mask, each) for each in log_prob_parts)
+        log_probs, entropy, is_top1 = (part.new_zeros(mask.shape).masked_scatter(mask, part) for part in log_prob_parts)
         return FusedCausalLMOutput(log_probs=log_probs, entropy=entropy, is_top1=is_top1, label_mask=mask)
 
     model.forward = types.MethodType(forward, model)

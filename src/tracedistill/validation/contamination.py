@@ -98,16 +98,16 @@ class EvaluationIndex:
         words = [text.split() for text in self._texts]
         self._grams: dict[int, list[int]] = defaultdict(list)
         self._needed: list[tuple[int, float]] = []  # n-grams of each problem, and the number that makes a pair
-        for at, one in enumerate(words):
-            grams = set(_grams(one, n))
-            self._needed.append((len(grams), (min_share if self._is_long(one) else similar) * len(grams)))
+        for at, text_words in enumerate(words):
+            grams = set(_grams(text_words, n))
+            self._needed.append((len(grams), (min_share if self._is_long(text_words) else similar) * len(grams)))
             for gram in grams:
                 self._grams[gram].append(at)
         crowded = [gram for gram, places in self._grams.items() if len(places) > common]
         for gram in crowded:
             del self._grams[gram]
         self.templates = len(crowded)
-        shingles = {at: frozenset(_shingles(one)) for at, one in enumerate(words) if one and not self._is_long(one)}
+        shingles = {at: frozenset(_shingles(text)) for at, text in enumerate(words) if text and not self._is_long(text)}
         self._rarity = Counter(shingle for some in shingles.values() for shingle in some)
         self._rare: dict[int, list[int]] = defaultdict(list)
         for at, some in shingles.items():

@@ -272,8 +272,8 @@ def _length(
     )
 
 
-def _both(one: Iterable[ModelVerdict], other: Iterable[ModelVerdict]) -> list[tuple[str, str]]:
-    pairs = [(a.outcome, b.outcome) for a, b in zip(one, other, strict=True)]
+def _both(first: Iterable[ModelVerdict], second: Iterable[ModelVerdict]) -> list[tuple[str, str]]:
+    pairs = [(a.outcome, b.outcome) for a, b in zip(first, second, strict=True)]
     return [(a, b) for a, b in pairs if a != "undecided" and b != "undecided"]
 
 

@@ -124,8 +124,8 @@ def find_leak(question: str, plan: str, answers: Sequence[str], gold_steps: Sequ
         and not any(magnitude(v) in reader.numbers for v in values)
         and not any(_in(w, question) for w in words)
     )
-    found = [*reader.findings(), *_text_findings(words, question, lines)]
-    return _verdict(found, lines, eligible)
+    findings = [*reader.findings(), *_text_findings(words, question, lines)]
+    return _verdict(findings, lines, eligible)
 
 
 class LeakTally:
@@ -163,15 +163,15 @@ class LeakTally:
         return LeakCounts(self.n, self.eligible, *shares("answer"), *shares("evaluated"), *shares("new-number"))
 
 
-def _verdict(found: list[_Finding], lines: list[str], eligible: bool) -> LeakVerdict:
-    counted = [one for one in found if one.cause not in _STRUCTURAL]
-    tiers = tuple(tier for tier in reversed(TIERS) if any(one.tier == tier for one in counted))
-    standing = tuple(tier for tier in tiers if any(one.tier == tier and not one.cause for one in counted))
-    innocent = tuple(dict.fromkeys((one.number, one.cause) for one in found if one.cause))
+def _verdict(findings: list[_Finding], lines: list[str], eligible: bool) -> LeakVerdict:
+    counted = [finding for finding in findings if finding.cause not in _STRUCTURAL]
+    tiers = tuple(tier for tier in reversed(TIERS) if any(finding.tier == tier for finding in counted))
+    standing = tuple(tier for tier in tiers if any(finding.tier == tier and not finding.cause for finding in counted))
+    innocent = tuple(dict.fromkeys((finding.number, finding.cause) for finding in findings if finding.cause))
     if not tiers:
         return LeakVerdict("none", False, innocent, "", "no number beyond the question's", (), (), eligible)
     top = standing[0] if standing else tiers[0]
-    shown = next(one for one in counted if one.tier == top and (not standing or not one.cause))
+    shown = next(finding for finding in counted if finding.tier == top and (not standing or not finding.cause))
     names = ", ".join(f"{number} ({cause})" for number, cause in innocent[:6])
     reason = f"{shown.what}: {shown.number}" if standing else f"innocent: {names}"
     if standing and tiers[0] != top:
@@ -238,21 +238,21 @@ class _Reader:
 
     def findings(self) -> list[_Finding]:
         """Return one finding per number that the question does not give and per evaluated calculation."""
-        found = []
+        results = []
         for at, calculations in enumerate(self.calculated):
             for text, result, _ in calculations:
                 known = result in self.numbers or (result in self.given.values and result not in self.gold)
                 cause: Cause | None = "from the question" if known else None
-                found.append(_Finding("evaluated", text, at, cause, "an evaluated calculation"))
+                results.append(_Finding("evaluated", text, at, cause, "an evaluated calculation"))
         for mention in self.mentions:
             if mention.signed in self.gold:
                 if mention.value not in self.numbers or self._ends_so(mention):
                     cause = self._cause_of_gold(mention)
-                    found.append(_Finding("answer", mention.text, mention.line, cause, "the answer is given away"))
+                    results.append(_Finding("answer", mention.text, mention.line, cause, "the answer is given away"))
             elif mention.value not in self.numbers and mention.role not in _STRUCTURAL:
                 cause = self._cause(mention)
-                found.append(_Finding("new-number", mention.text, mention.line, cause, "a number from nowhere"))
-        return found
+                results.append(_Finding("new-number", mention.text, mention.line, cause, "a number from nowhere"))
+        return results
 
     def _cause(self, mention: PlanNumber) -> Cause | None:
         """Return the innocent cause of a number that is not the gold; None: it has none, or was worked out."""
@@ -347,7 +347,7 @@ def _rounded(mention: PlanNumber, known: frozenset[Value]) -> bool:
 
 def _calculations(line: str) -> list[tuple[str, Value, tuple[Value, ...]]]:
     """Return (text, result, sorted operands) of the evaluated calculations of a line, without conversions."""
-    found = []
+    evaluated = []
     asides = [f"{match['sum']} = {match['number']}" for match in _ASIDE.finditer(line)] if "(" in line else []
     for text in (line, *asides):
         for calculation in find_calculations(text):
@@ -356,8 +356,8 @@ def _calculations(line: str) -> list[tuple[str, Value, tuple[Value, ...]]]:
                 continue
             if text is line or calculation.true:
                 operands = tuple(sorted(magnitude(operand.value) for operand in calculation.operands))
-                found.append((calculation.text, magnitude(result), operands))
-    return found
+                evaluated.append((calculation.text, magnitude(result), operands))
+    return evaluated
 
 
 # ---- non-numeric golds
@@ -383,12 +383,12 @@ def _in(answer: str, text: str) -> bool:
 
 def _text_findings(answers: list[str], question: str, lines: list[str]) -> list[_Finding]:
     """Return leaked golds in words or symbols: found only in the plan, or stated to be the answer."""
-    found = []
+    findings = []
     for answer in filter(None, map(str.strip, answers)):
         said = re.compile(rf"\banswer\b[^.?!:]{{0,40}}(?:\bis|:)\W{{0,4}}{re.escape(answer)}(?!\w)", re.IGNORECASE)
         asked = len(answer) < 3 or _in(answer, question)
         for at, line in enumerate(lines):
             if said.search(line) or (not asked and _in(answer, line)):
-                found.append(_Finding("answer", answer, at, None, "the answer is given away"))
+                findings.append(_Finding("answer", answer, at, None, "the answer is given away"))
                 break
-    return found
+    return findings

@@ -48,25 +48,29 @@ def differences_of(first: ComparedArm, second: ComparedArm) -> list[Contrast]:
 def _factors(first: ArmFacts, second: ArmFacts) -> list[str]:
     """Return the fields in which two arms' entries differ; `vote` and plans only if they apply."""
     names = [*FACTORS, *METHOD_SETTINGS, *LIMITS]
-    one = {**first.settings, "mix": mix_of(first), "student": first.student, "teacher": first.teacher}
-    other = {**second.settings, "mix": mix_of(second), "student": second.student, "teacher": second.teacher}
-    return [name for name in names if one.get(name) != other.get(name)]
+    first_settings = {**first.settings, "mix": mix_of(first), "student": first.student, "teacher": first.teacher}
+    second_settings = {**second.settings, "mix": mix_of(second), "student": second.student, "teacher": second.teacher}
+    return [name for name in names if first_settings.get(name) != second_settings.get(name)]
 
 
 def _declared(first: ComparedArm, second: ComparedArm, factors: Sequence[str]) -> list[Contrast]:
     if "imported" in (first.arm.kind, second.arm.kind):
         return [Contrast("how they were made", first.arm.kind, second.arm.kind, "unknown, not checked", False)]
     contrasts = []
-    one = {**first.arm.settings, "student": first.arm.student, "teacher": first.arm.teacher}
-    other = {**second.arm.settings, "student": second.arm.student, "teacher": second.arm.teacher}
+    first_settings = {**first.arm.settings, "student": first.arm.student, "teacher": first.arm.teacher}
+    second_settings = {**second.arm.settings, "student": second.arm.student, "teacher": second.arm.teacher}
     main = [name for name in factors if name in FACTORS]
     for name in factors:
         if name in METHOD_SETTINGS and "method" in main:
-            contrasts.append(Contrast(name, short(one.get(name)), short(other.get(name)), "comes with method", False))
+            contrasts.append(
+                Contrast(
+                    name, short(first_settings.get(name)), short(second_settings.get(name)), "comes with method", False
+                )
+            )
             continue
         along = name in (*LIMITS, *METHOD_SETTINGS) and bool(main) and NEEDED_BY.get(name) not in main
         why = f"declared, but confounded with {', '.join(main)}" if along else "declared"
-        contrasts.append(Contrast(name, short(one.get(name)), short(other.get(name)), why, along))
+        contrasts.append(Contrast(name, short(first_settings.get(name)), short(second_settings.get(name)), why, along))
     return contrasts
 
 
@@ -93,13 +97,15 @@ def _training(first: ComparedArm, second: ComparedArm, factors: Sequence[str]) -
         return []
     contrasts = []
     for name in sorted({*settings[0], *settings[1]}):
-        one, other = settings[0].get(name), settings[1].get(name)
-        if one != other:
+        first_value, second_value = settings[0].get(name), settings[1].get(name)
+        if first_value != second_value:
             if name in METHOD_SETTINGS and name in factors:
                 continue  # reported as the arm's own
             of_student = name.startswith("student.") and "student" in factors
             why = "comes with student" if of_student else "not declared"
-            contrasts.append(Contrast(f"training: {name}", short(one), short(other), why, not of_student))
+            contrasts.append(
+                Contrast(f"training: {name}", short(first_value), short(second_value), why, not of_student)
+            )
     return contrasts
 
 
@@ -125,11 +131,13 @@ def _generation(first: ComparedArm, second: ComparedArm, factors: Sequence[str])
     }
     if settings[0] and settings[1]:
         for name in sorted({*settings[0], *settings[1]}):
-            one, other = settings[0].get(name), settings[1].get(name)
-            if one != other:
+            first_value, second_value = settings[0].get(name), settings[1].get(name)
+            if first_value != second_value:
                 by = next((factor for factor, fits in comes.items() if fits(name) and factor in factors), None)
                 why = f"comes with {by}" if by else "not declared"
-                contrasts.append(Contrast(f"generation: {name}", short(one), short(other), why, by is None))
+                contrasts.append(
+                    Contrast(f"generation: {name}", short(first_value), short(second_value), why, by is None)
+                )
     a, b = (made.view.attempts(made.arm.name) for made in (first, second))
     means = [float(c.tokens_in[c.tokens_in > 0].mean()) if np.any(c.tokens_in > 0) else 0.0 for c in (a, b)]
     if abs(means[0] - means[1]) > 0.5 / 100 * max(means) and "imported" not in (first.arm.kind, second.arm.kind):

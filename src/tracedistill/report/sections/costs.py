@@ -246,10 +246,10 @@ def _spread(by_arm: Mapping[str, Cost], place: int) -> Table:
     rows: list[Row] = []
     known = any(cost.each[place] is not None for cost in by_arm.values())
     for name, cost in by_arm.items() if known else ():
-        once, each = cost.once[place], cost.each[place]
-        whole = None if once is None or each is None else [once / n + each for n in QUERIES]
+        once, per_query = cost.once[place], cost.each[place]
+        whole = None if once is None or per_query is None else [once / n + per_query for n in QUERIES]
         spread = [None] * len(QUERIES) if whole is None else [_amount(value, place) for value in whole]
-        rows.append((name, _amount(each, place), _amount(once, place), *spread))
+        rows.append((name, _amount(per_query, place), _amount(once, place), *spread))
     notes = {
         "money": "By the recipe's prices; what has no price counts as free.",
         "tokens": "Teacher and student together. Once: tokens of the training rows times epochs, and the teacher's for "

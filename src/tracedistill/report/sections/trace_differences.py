@@ -24,18 +24,18 @@ def trace_differences(first: ComparedArm, second: ComparedArm, kind: str, factor
 
     Empty if an arm has none.
     """
-    one, other = first.texts(kind), second.texts(kind)
-    if not one or not other or (first.arm is second.arm):
+    first_rows, second_rows = first.texts(kind), second.texts(kind)
+    if not first_rows or not second_rows or (first.arm is second.arm):
         return []
     by = {"tuned on": "tune", "shown": "plan", "forced": "forced"}[kind]
     if kind == "tuned on" and _mixes(first) != _mixes(second):
         factors = [*factors, "mix"]
-    contrasts = _rows(one, other, kind, factors)
+    contrasts = _rows(first_rows, second_rows, kind, factors)
     if kind == "tuned on":
-        contrasts += _prompts(one, other, factors)
-        contrasts += _answers(first, second, one, other, factors)
-        contrasts += _frames(one, other, factors)
-    with_trace = [any(row.trace is not None for row in rows.values()) for rows in (one, other)]
+        contrasts += _prompts(first_rows, second_rows, factors)
+        contrasts += _answers(first, second, first_rows, second_rows, factors)
+        contrasts += _frames(first_rows, second_rows, factors)
+    with_trace = [any(row.trace is not None for row in rows.values()) for rows in (first_rows, second_rows)]
     if with_trace[0] != with_trace[1]:
         why = "comes with tune" if by in factors or "adapter" in factors else "not declared"
         why = "comes with mix" if why == "not declared" and "mix" in factors else why
@@ -47,40 +47,48 @@ def trace_differences(first: ComparedArm, second: ComparedArm, kind: str, factor
 
 
 def _rows(
-    one: Mapping[str, ArmText], other: Mapping[str, ArmText], kind: str, factors: Sequence[str]
+    first_rows: Mapping[str, ArmText], second_rows: Mapping[str, ArmText], kind: str, factors: Sequence[str]
 ) -> list[Contrast]:
-    if list(one) == list(other):
+    if list(first_rows) == list(second_rows):
         return []
-    common = len(one.keys() & other.keys())
-    if common == len(one) == len(other):
+    common = len(first_rows.keys() & second_rows.keys())
+    if common == len(first_rows) == len(second_rows):
         return [
-            Contrast(f"{kind}: order of the rows", start_of(list(one)), start_of(list(other)), "not declared", True)
+            Contrast(
+                f"{kind}: order of the rows",
+                start_of(list(first_rows)),
+                start_of(list(second_rows)),
+                "not declared",
+                True,
+            )
         ]
     # several plans of a problem are several rows, and a sample may lack one where another has it
-    problems = [{row.problem_id for row in rows.values()} for rows in (one, other)]
+    problems = [{row.problem_id for row in rows.values()} for rows in (first_rows, second_rows)]
     alike = kind == "shown" and "plans" in factors and (problems[0] <= problems[1] or problems[1] <= problems[0])
     why = "comes with plans" if alike else f"not declared; {common} in common"
-    return [Contrast(f"{kind}: rows", len(one), len(other), why, not alike)]
+    return [Contrast(f"{kind}: rows", len(first_rows), len(second_rows), why, not alike)]
 
 
-def _prompts(one: Mapping[str, ArmText], other: Mapping[str, ArmText], factors: Sequence[str]) -> list[Contrast]:
-    changed = [key for key, row in one.items() if key in other and row.prompt != other[key].prompt]
+def _prompts(
+    first_rows: Mapping[str, ArmText], second_rows: Mapping[str, ArmText], factors: Sequence[str]
+) -> list[Contrast]:
+    changed = [key for key, row in first_rows.items() if key in second_rows and row.prompt != second_rows[key].prompt]
     if not changed:
         return []
     by = [name for name in ("prompt", "student", "adapter", "mix") if name in factors]
     why = f"comes with {by[0]}" if by else "not declared"
-    n = sum(key in other for key in one)
+    n = sum(key in second_rows for key in first_rows)
     return [Contrast("tuned on: prompts", "", f"{len(changed)} of {n} differ", why, not by)]
 
 
 def _answers(
     first: ComparedArm,
     second: ComparedArm,
-    one: Mapping[str, ArmText],
-    other: Mapping[str, ArmText],
+    first_rows: Mapping[str, ArmText],
+    second_rows: Mapping[str, ArmText],
     factors: Sequence[str],
 ) -> list[Contrast]:
-    changed = sum(key in other and row.answer != other[key].answer for key, row in one.items())
+    changed = sum(key in second_rows and row.answer != second_rows[key].answer for key, row in first_rows.items())
     if not changed:
         return []
     tuned = [adapter_of(made.view, made.arm) for made in (first, second)]
@@ -88,19 +96,21 @@ def _answers(
     why = "comes with tune" if wanted else "not declared"
     if not wanted and "mix" in factors:
         wanted, why = True, "comes with mix"
-    n = sum(key in other for key in one)
+    n = sum(key in second_rows for key in first_rows)
     return [Contrast("tuned on: answers taught", "", f"{changed} of {n} differ", why, not wanted)]
 
 
-def _frames(one: Mapping[str, ArmText], other: Mapping[str, ArmText], factors: Sequence[str]) -> list[Contrast]:
+def _frames(
+    first_rows: Mapping[str, ArmText], second_rows: Mapping[str, ArmText], factors: Sequence[str]
+) -> list[Contrast]:
     """Compare the text around trace and answer exactly; around the answer only if an arm has no traces."""
     frames = [
         [frame_of(row.completion, row.trace, row.answer) for row in rows.values() if row.completion is not None]
-        for rows in (one, other)
+        for rows in (first_rows, second_rows)
     ]
     if not all(frames):
         return []
-    if len({any(row.trace is not None for row in rows.values()) for rows in (one, other)}) > 1:
+    if len({any(row.trace is not None for row in rows.values()) for rows in (first_rows, second_rows)}) > 1:
         frames = [[around_answer(frame) for frame in every] for every in frames]
     apart = other_frames(frames[0], frames[1])
     if not apart:
@@ -113,8 +123,8 @@ def _frames(one: Mapping[str, ArmText], other: Mapping[str, ArmText], factors: S
 def _shares(apart: Sequence[tuple[str, float, float]]) -> tuple[str, str]:
     """Format the first distinguishing mark as a cell for each arm: `a list in brackets 98%`."""
     few = apart[:3]
-    return ", ".join(f"{what} {one:.0%}" for what, one, _ in few), ", ".join(
-        f"{what} {two:.0%}" for what, _, two in few
+    return ", ".join(f"{what} {share:.0%}" for what, share, _ in few), ", ".join(
+        f"{what} {share:.0%}" for what, _, share in few
     )
 
 
@@ -138,12 +148,12 @@ def _forms(first: ComparedArm, second: ComparedArm, kind: str, by: str, factors:
         why = f"comes with {source[0]}" if source else "not declared"
         contrasts.append(Contrast(f"{kind}: spacing", *_shares(spacing), why, not source))
     means = {"lines": (a.lines, b.lines), "steps": (_steps(first, kind), _steps(second, kind))}
-    for what, (one, other) in means.items():
-        if one is not None and other is not None and abs(one - other) > 0.005 * max(one, other):
+    for what, (left, right) in means.items():
+        if left is not None and right is not None and abs(left - right) > 0.005 * max(left, right):
             declared = not all(declaration.lines for declaration in kept)
             why = comes if declared else f"{_names(names)} keep the number of {what}"
             contrasts.append(
-                Contrast(f"{kind}: {what} of a trace, mean", number(one), number(other), why, not declared)
+                Contrast(f"{kind}: {what} of a trace, mean", number(left), number(right), why, not declared)
             )
     return contrasts + _lengths(first, second, kind, kept, names, comes)
 
