@@ -14,7 +14,7 @@ CHOICE_MARK = re.compile(
     r"|one|alternative|statement)s?\b"
     r"[\s*_\"']{0,4}(?:is|was|would be|:|=)[\s:*_\"'(]{0,8}"
     r"|(?:(?<=\n)|\A)[\s*_#>-]{0,6}(?:option|choice|letter|selection|pick|prediction"
-    r"|label)[\s*_\"']{0,4}[:=][\s:*_\"']{0,8}"
+    r"|label|correct)[\s*_\"']{0,4}[:=][\s:*_\"']{0,8}"
     r"|[\"'](?:choice|option|label|letter|prediction|selected|final_answer|selection)[\"']\s?:\s?[\"']?"
     r"|(?<![会能误错多人不别])(?:正确选项|应选|故选|选择|答案选|选(?!项|择))(?:是|为|:)?\s{0,3}"
     r"|(?:选项|選択肢)(?:是|为|:|は)\s{0,3}"
@@ -141,7 +141,7 @@ LED = re.compile(
 LISTED = re.compile(r"\A[\s*]{0,6}\d{1,2}[.)]\s")
 REASONED = re.compile(
     r"[*_)]{0,3}(?:\s?[—–]\s|\s-\s|,?\s(?:because|since|as|for|not|rather than|instead of|unlike)\b"
-    r"|,\s(?:no doubt|of course|obviously|clearly|definitely|certainly)\b)"
+    r"|,\s(?:no doubt|no question|without (?:a )?doubt|of course|obviously|clearly|definitely|certainly)\b)"
 )
 """What follows a letter that opens a text: its reason."""
 LEFT_OPEN = re.compile(r"\b(?:do|does|did|ca|wo|could|would)n['’]t:\s{0,3}[*_(]{0,3}\Z", re.IGNORECASE)

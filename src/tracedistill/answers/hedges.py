@@ -117,7 +117,7 @@ _SYMBOLIC_AFTER = re.compile(
 )
 _SPOKEN_SUM = re.compile(r"(?:\s[a-z]{1,15}){0,2}\s(?:plus|minus)\s[^.;=]{0,60}?\b[b-hj-np-z]\b(?!['’-])")
 """`18 dollars plus 2 dollars for each of h hours`."""
-_RATIO = re.compile(r"(?:\s:\s|:)\d(?!\d(?!\d))")
+_RATIO = re.compile(r"(?:\s:\s|:)\d")
 _RATIO_BEFORE = re.compile(r"(?<![\w.])\d{1,3}(?:\s:\s|:)\Z")
 _FACTOR = re.compile(
     r"\d\s?(?:cm|mm|m|ft|feet|in|inch(?:es)?|km|meters?)?\s?(?:×|(?<=[\s\d])x(?=[\s\d]))\s?\Z"
