@@ -198,8 +198,8 @@ def test_a_study_that_fits(recipe: Recipe) -> None:
     assert "will be downloaded from the hub" in weights.text
     assert "tuning (LoRA, float32): about " in tuning.text
     assert re.search(r"1 adapter \(64 rows of \d+ tokens\)", tuning.text)
-    assert "QLoRA: " in tuning.text
-    assert "all weights: " in tuning.text
+    assert "other methods: QLoRA " in tuning.text
+    assert "all weights " in tuning.text
     assert "evaluation of 2 arms (80 prompts)" in asking.text
 
 

@@ -166,7 +166,7 @@ def _existing(path: Path) -> Path:
 
 
 def _disks(machine: Machine) -> Iterator[CheckResult]:
-    places = {"runs": Path.cwd(), "students": cache_folder(), "hub's files": _hub_cache()}
+    places = {"runs": Path.cwd(), "students": cache_folder(), "hub files": _hub_cache()}
     shown, least = [], machine.disk
     for name, path in places.items():
         free = shutil.disk_usage(_existing(path)).free

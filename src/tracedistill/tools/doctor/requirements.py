@@ -202,7 +202,7 @@ def _tuning(
     text = (
         f"tuning ({own}, {config.dtype}): about {gigabytes(most.need.memory)}, "
         f"{at_most or 'about '}{duration(seconds)} for {count} adapter{'s' if count > 1 else ''} "
-        f"({most.lengths.rows} rows of {at_most}{row_tokens} tokens); with other methods {others}"
+        f"({most.lengths.rows} rows of {at_most}{row_tokens} tokens); other methods: {others}"
     )
     remedy = "raise training.gradient_accumulation or set training.activation_checkpointing"
     yield _held(f"student {name}", text, most.need.memory, remedy, machine)
@@ -231,7 +231,7 @@ def _way(study: Study, name: str) -> str:
 def _other_ways(
     study: Study, own: str, config: StudentConfig, size: ModelSize, tuning: TuningEstimate, speed: Speed
 ) -> str:
-    """Format the memory of the methods not chosen: `QLoRA: 1.0 GB; all weights: 3.4 GB`."""
+    """Format the memory of the methods not chosen: `QLoRA 1.0 GB, all weights 3.4 GB`."""
     ways = {
         "LoRA": (replace(study.training, method="lora"), replace(config, quantization="none")),
         "QLoRA": (replace(study.training, method="lora"), replace(config, quantization="nf4")),
@@ -239,7 +239,7 @@ def _other_ways(
     }
     assert tuning.lengths is not None
     return ", ".join(
-        f"{way}: {gigabytes(training_memory(size, tuning.lengths, *settings, speed(config.dtype)))}"
+        f"{way} {gigabytes(training_memory(size, tuning.lengths, *settings, speed(config.dtype)))}"
         for way, settings in ways.items()
         if way != own
     )
