@@ -16,7 +16,7 @@ from tracedistill.tasks import TASKS, get_task
 
 LENGTH = 1_000
 """Characters: what grows with their third power is too slow at this length, what grows with their second is not."""
-LIMIT = 0.3
+LIMIT = 0.45
 """Seconds of processor time for one search."""
 BOUNDED = {
     "tasks.cotempqa.metric._PATTERNS": "applied to facts of a data file, of 2,000 characters at most",
