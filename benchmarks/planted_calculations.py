@@ -90,13 +90,12 @@ def _words(w: Written) -> str | None:
 
 
 def _remainder(w: Written) -> str | None:
-    """Return a division with remainder of the first operand; the planted result moves the remainder."""
-    if not (w.left.isdigit() and w.right.isdigit() and w.result.isdigit()) or int(w.right) < 3:
+    """Return a division with its remainder; the planted result moves the remainder. Other signs would leave the gold."""
+    if w.sign != "/" or not (w.left.isdigit() and w.right.isdigit() and w.result.isdigit()) or int(w.right) < 3:
         return None
     left, right = int(w.left), int(w.right)
-    true = {"+": left + right, "-": left - right, "*": left * right, "/": left // right if not left % right else -1}
-    off = int(w.result) != true[w.sign]
     quotient, rest = divmod(left, right)
+    off = int(w.result) != quotient
     return f"{left} ÷ {right} = {quotient} remainder {(rest + 1) % right if off else rest}." if quotient else None
 
 

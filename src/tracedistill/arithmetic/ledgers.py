@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 _AMOUNT = r"[$£€]? ?(\d[\d,]{0,15}(?:\.\d{1,6})?)"
@@ -16,6 +16,8 @@ _UNIT = r"(?: ?(?!per\b|each\b)[A-Za-z%°.]{1,20}){0,2}"
 _CHANGE = re.compile(rf"[*_]{{0,2}}([-+−–]) ?{_AMOUNT}{_UNIT}[*_]{{0,2}}")
 _LEFT = re.compile(rf"[*_]{{0,2}}{_AMOUNT}{_UNIT}[*_]{{0,2}}")
 _BALANCE = re.compile(r"balance|remain|left|running|stock|cumulative|so far|after|total", re.IGNORECASE)
+_KEEPS = re.compile(r"\b(?:balance|remaining|running|left)\b", re.IGNORECASE)
+"""Heads of a column that can only hold what there is after each row."""
 _START = re.compile(rf"[-*• ]{{0,4}}[A-Za-z][^\d:\n]{{0,40}}: ?{_AMOUNT}{_UNIT}[.;]?")
 _STEP = re.compile(
     rf"[-*• ]{{0,4}}(?:[A-Za-z][^\d:\n]{{0,40}}: ?)?([-+−–]) ?{_AMOUNT}{_UNIT}(?: ?(\([^()\n]{{1,60}}\)))?"
@@ -49,13 +51,21 @@ def table_balances(heads: Sequence[str], rows: Sequence[tuple[int, Sequence[str]
         left = _LEFT.fullmatch(cells[-1]) if len(cells) > 1 else None
         signed = [match for cell in cells[1:-1] if (match := _CHANGE.fullmatch(cell))]
         plain = [match for cell in cells[1:-1] if (match := _LEFT.fullmatch(cell))]
-        if left is None or len(signed) > 1 or len(signed) + len(plain) > 1 or (changes and not signed):
+        if left is None or len(signed) > 1 or len(signed) + len(plain) > 1 or (changes and not (signed or plain)):
             return []
-        sign = _sign(signed[0][1]) if changes else ""
+        sign = _sign(signed[0][1]) if changes and signed else ""
         amount = signed[0][2] if signed else plain[0][1] if plain else left[1]
         changes.append(Change(index, sign, _digits(amount), _digits(left[1])))
-    if len(changes) < 3 or (_value(changes[0].amount) != _value(changes[0].left)):
+    named = _KEEPS.search(heads[-1]) is not None
+    if len(changes) < (2 if named else 3) or _value(changes[0].amount) != _value(changes[0].left):
         return []
+    if not all(change.sign for change in changes[1:]):
+        if not named:
+            return []
+        changes = [
+            replace(change, sign=change.sign or ("-" if _value(change.left) < _value(before.left) else "+"))
+            for before, change in zip(changes[:1] + changes, changes, strict=False)
+        ]
     return list(_calculations(changes, named=bool(_BALANCE.search(heads[-1]))))
 
 

@@ -129,6 +129,8 @@ def plain(text: str) -> str:
         text = _ON_ARROW.sub(r"\1 \2 \3 = \4 ; ", text)
     if ":" in text:
         text = _CLOCK.sub(_ratio, text)
+    if " – " in text or " — " in text or "**" in text:
+        text = _LABEL_DASH.sub(r"\g<label>: ", text)
     text = _unmarked(text)
     if "\\" in text or "{" in text:
         text = _without_latex(text)
@@ -143,6 +145,13 @@ def plain(text: str) -> str:
     return _ORDINAL_RESULT.sub(r"\1", _SHORT_REMAINDER.sub(" remainder ", text))
 
 
+_LABEL_DASH = re.compile(
+    r"^(?P<label>\s{0,4}(?:[-*•] |\(?\d{1,2}[.)] )?"
+    r"(?:\*\*[A-Za-z][^*\d\n]{0,50}\*\*(?= ?[-–—])|[A-Z][A-Za-z'’ ]{1,40}?(?= [–—])))"
+    r" ?[-–—] (?=[$£€(]?\d)",
+    re.MULTILINE,
+)
+"""A dash behind a label, which is no minus: `1. **Daily need** – 20 × 3 = 60`."""
 _ABBREVIATED = re.compile(
     r"(?<=\d)(?P<unit> ?(?:lbs?|oz|ft|in|yds?|mi|gals?|qts?|pts?|hrs?|mins?|secs?|pcs?|doz|wks?|yrs?|mos?|cm|km|kg|sq))"
     r"\.(?= ?[-+*/×÷=≈−–)]| ?x ?\d| (?:each|per|of|is|gives|makes|equals)\b)",
@@ -253,10 +262,14 @@ _NUMBERED = re.compile(
 )
 
 
-_DECIMAL_COMMA = re.compile(r"(?<![\d.,(])(?:\d{1,9}|\d{1,3}(?:\.\d{3})+),(?:\d{1,2}|\d{4,9})(?![\d.]|,\d)(?!\))")
-_DECIMAL_POINT = re.compile(r"(?<![\d.,])\d{1,9}\.(?:\d{1,2}|\d{4,9})(?![\d.])|\d,\d{3}(?:,\d{3})*(?:\.\d|(?!\d))")
+_DECIMAL_COMMA = re.compile(
+    r"(?<![\d.,(])(?:(?:\d{1,9}|\d{1,3}(?:\.\d{3})+),(?:\d{1,2}|\d{4,9})|0,\d{3})(?![.,]?\d)(?!\))"
+)
+_DECIMAL_POINT = re.compile(
+    r"(?<![\d.,])\d{1,9}\.(?:\d{1,2}|\d{4,9})(?![\d.])|(?:\d\d|[1-9]),\d{3}(?:,\d{3})*(?:\.\d|(?!\d))"
+)
 _COMMA_NUMBER = re.compile(
-    r"(?<![\d.,])\d{1,3}(?:\.\d{3})+(?:,\d{1,9})?(?![\d.])|(?<![\d.,(])\d{1,9},\d{1,9}(?![\d.]|,\d)"
+    r"(?<![\d.,])\d{1,3}(?:\.\d{3})+(?:,\d{1,9})?(?!\.?\d)|(?<![\d.,(])\d{1,9},\d{1,9}(?![.,]?\d)"
 )
 
 

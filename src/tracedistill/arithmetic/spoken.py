@@ -93,6 +93,8 @@ _AFTER = tuple(
         ("added to,increased,then adding", rf"{_COUNT} (?:added to|increased by|and then adding) {_NEXT}", r"\g<a> + "),
         ("ed by,away,less", rf"{_COUNT} (?:decreased by|reduced by|take away|less) {_NEXT}", r"\g<a> - "),
         ("multiplied,s of", rf"{_COUNT} (?:multiplied (?:by|with)|(?:groups|sets|lots) of) {_NEXT}", r"\g<a> * "),
+        (" out of ", rf"{_COUNT} out of (?P<b>{_NUM}{_FEW}) (?:is|are|=|equals|makes) (?={_NUM} ?%)",
+         r"\g<a> / \g<b> = "),
         ("divided,over", rf"{_COUNT} (?:divided (?:by|into|among|between)|over) {_NEXT}", r"\g<a> / "),
         ("twice,doubl", rf"\b(?:twice|doubl(?:e|ing)) {_NEXT}", "2 * "),
         ("thrice,tripl", rf"\b(?:thrice|tripl(?:e|ing)) {_NEXT}", "3 * "),
@@ -235,6 +237,13 @@ _OTHER_TONGUES = (
             r"|de moins|(?:a )?mais|più|больше|меньше)\b))"
         ),
         " = ",
+    ),
+    (
+        re.compile(
+            r"(?P<left>(?:half of|1/[34] of|[23] \*|% of) [$£€]?\d[\d.,]{0,12}), (?:soit|also|das sind|das macht"
+            r"|es decir|o sea|cioè|ou seja|то есть) (?=[$£€]?\d)"
+        ),
+        r"\g<left> = ",
     ),
     (re.compile(r"(?<=\d)\s?(?:就是|是|为|為|は)\s?(?=\d)"), " = "),
 )

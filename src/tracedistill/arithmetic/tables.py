@@ -15,6 +15,7 @@ from math import prod
 from tracedistill.arithmetic.ledgers import line_balances, table_balances
 from tracedistill.arithmetic.listings import as_sums
 from tracedistill.arithmetic.objects import with_pairs
+from tracedistill.arithmetic.spoken import MAYBE
 
 _ROW = re.compile(r"\|?([^|\n]{0,200}(?:\|[^|\n]{0,200}){1,12})\|?")
 _LINE = re.compile(r"\|?[ :|-]{3,200}")
@@ -29,9 +30,9 @@ _SUM_ROW = re.compile(r"\b(?:total|all|sum|together|altogether|overall)\b", re.I
 _RATE = r" ?(?:each|ea\.?|apiece|(?:per|/) ?[A-Za-z]{1,12})"
 _LEADER = r" ?(?:\.{2,80}|…{1,40}|_{2,80}| {2,80}|\t{1,9}|[:=]) ?"
 _PRICED = re.compile(
-    r"^(?:[-*• ]{0,4}[A-Za-z][A-Za-z ]{0,30}:)? {0,4}[-*• ]{0,4}(?P<count>\d[\d,]{0,9})"
+    r"^(?:[-*• ]{0,4}[A-Za-z][A-Za-z ]{0,30}(?::|(?= \d)))? {0,4}[-*• ]{0,4}(?P<count>\d[\d,]{0,9})"
     r"(?: ?[A-Za-z][A-Za-z'’-]{0,20}){0,5} ?@ ?[$£€]?(?P<price>\d[\d,]{0,9}(?:\.\d{1,2})?)"
-    rf"(?:(?:{_RATE})?{_LEADER}|{_RATE} )[$£€]?(?P<amount>\d[\d,]{{0,12}}(?:\.\d{{1,2}})?)$"
+    rf"(?:(?:{_RATE})?{_LEADER}|{_RATE} | (?=[$£€]))[$£€]?(?P<amount>\d[\d,]{{0,12}}(?:\.\d{{1,2}})?)$"
 )
 """A line of a receipt: `20 candles @ $2.00 ........ $40.00`."""
 _OPERATIONS: dict[str, Callable[[Sequence[Fraction]], Fraction]] = {
@@ -110,8 +111,8 @@ def _calculations(heads: Sequence[str], rows: Sequence[_Row]) -> list[tuple[int,
     last = len(heads) - 1
     worked = [row for row in rows if len(row.numbers) > 2 and row.numbers[-1][0] == last]
     sign = _operation(heads, worked)
-    if not sign or not _RESULT.search(heads[last]):
-        return []
+    if not sign or not (_RESULT.search(heads[last]) or (sign == "*" and len(worked) > 1)):
+        return _column_sum(rows, last)
     lines = [
         (row.index, f" {sign} ".join(digits for _, digits, _ in row.numbers[:-1]) + f" = {row.numbers[-1][1]}")
         for row in worked
@@ -122,6 +123,17 @@ def _calculations(heads: Sequence[str], rows: Sequence[_Row]) -> list[tuple[int,
             if len(above) > 1:
                 lines.append((row.index, " + ".join(above) + f" = {row.numbers[0][1]}"))
     return lines
+
+
+def _column_sum(rows: Sequence[_Row], last: int) -> list[tuple[int, str]]:
+    """Return the last row as the sum of those above it, if it is called a total; a false one may be another figure."""
+    *above, below = rows or [_Row(0, ("",), ())]
+    summands = [row.numbers[0][1] for row in above if len(row.numbers) == 1 and row.numbers[0][0] == last]
+    total = below.numbers[0] if len(below.numbers) == 1 and _SUM_ROW.search(below.cells[0]) else None
+    if total is None or total[0] != last or len(summands) < 2 or len(summands) < len(above):
+        return []
+    sign = "=" if sum(map(Fraction, summands)) == total[2] else MAYBE
+    return [(below.index, f"{' + '.join(summands)} {sign} {total[1]}")]
 
 
 def _operation(heads: Sequence[str], rows: Sequence[_Row]) -> str:
