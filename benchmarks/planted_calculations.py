@@ -90,7 +90,7 @@ def _words(w: Written) -> str | None:
 
 
 def _remainder(w: Written) -> str | None:
-    """Return a division with its remainder; the planted result moves the remainder. Other signs would leave the gold."""
+    """Return a division with its remainder, which the planted result moves; other signs would leave the gold."""
     if w.sign != "/" or not (w.left.isdigit() and w.right.isdigit() and w.result.isdigit()) or int(w.right) < 3:
         return None
     left, right = int(w.left), int(w.right)
