@@ -94,6 +94,7 @@ def data_of(name: str, place: Path) -> Path:
     return place
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"no data sets in {DATA}")
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow) if name == "trace-of-thought-math" else name for name in FULL]
