@@ -238,6 +238,21 @@ _OTHER_TONGUES = (
         ),
         " = ",
     ),
+    *(
+        (
+            re.compile(
+                rf"\b(?:{words}) (?P<a>[$£€]?\d[\d.,]{{0,12}}) (?:et|und|y|e|en|и) (?P<b>[$£€]?\d[\d.,]{{0,12}}\b)",
+                re.IGNORECASE,
+            ),
+            rf"\g<a> {sign} \g<b>",
+        )
+        for sign, words in {
+            "+": "la somme de|die Summe (?:von|aus)|la suma de|la somma (?:di|tra)|a soma de|de som van|сумма",
+            "-": "la différence entre|die Differenz (?:von|zwischen)|la diferencia entre|la differenza tra"
+            "|a diferença entre|het verschil tussen",
+            "*": "le produit de|das Produkt (?:von|aus)|el producto de|il prodotto (?:di|tra)|o produto de|het product van",
+        }.items()
+    ),
     (
         re.compile(
             r"(?P<left>(?:half of|1/[34] of|[23] \*|% of) [$£€]?\d[\d.,]{0,12}), (?:soit|also|das sind|das macht"
