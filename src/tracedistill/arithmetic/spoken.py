@@ -250,7 +250,8 @@ _OTHER_TONGUES = (
             "+": "la somme de|die Summe (?:von|aus)|la suma de|la somma (?:di|tra)|a soma de|de som van|сумма",
             "-": "la différence entre|die Differenz (?:von|zwischen)|la diferencia entre|la differenza tra"
             "|a diferença entre|het verschil tussen",
-            "*": "le produit de|das Produkt (?:von|aus)|el producto de|il prodotto (?:di|tra)|o produto de|het product van",
+            "*": "le produit de|das Produkt (?:von|aus)|el producto de|il prodotto (?:di|tra)|o produto de"
+            "|het product van",
         }.items()
     ),
     (
