@@ -96,9 +96,7 @@ def data_of(name: str, place: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"no data sets in {DATA}")
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "trace-of-thought-math" else name for name in FULL]
-)
+@pytest.mark.parametrize("name", FULL)
 def test_a_full_recipe_is_counted_with_its_data(name: str, tmp_path: Path, folder: Path) -> None:
     """On a few problems, with a tiny tokenizer in the place of the hub's."""
     study = pipeline.load(RECIPES[name]).study
