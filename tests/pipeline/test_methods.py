@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -175,8 +176,10 @@ def test_another_vocabulary_is_refused_before_a_teacher_works(tmp_path: Path) ->
 def test_what_training_will_draw(arm: Arm, completions: int) -> None:
     drawn = rollouts_of(arm, RowLengths(10, 1000, 200, 120), TrainingConfig(batch_size=4))
     assert drawn.completions == completions
-    assert drawn.tokens == 20 * completions
     assert drawn.most == 128 * completions
+    assert drawn.tokens == drawn.most, "nobody has taught the student yet how long its rows are"
+    taught = rollouts_of(replace(arm, from_="sft"), RowLengths(10, 1000, 200, 120), TrainingConfig(batch_size=4))
+    assert taught.tokens == 20 * completions
 
 
 def test_a_dry_run_counts_what_is_drawn(assembled: pipeline.LoadedStudy, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ from tracedistill.forecast.estimates import (
     evaluations,
     training_need,
 )
-from tracedistill.recipes import Arm, StudentConfig, TrainingConfig, beta_of
+from tracedistill.recipes import Arm, StudentConfig, TrainingConfig, beta_of, draws
 
 AT_ONCE = 64
 """Most completions generated together (`training.methods.writer`)."""
@@ -27,7 +27,7 @@ class RolloutForecast:
     completions: int
     """Completions of the student."""
     tokens: int
-    """Tokens of all of them, if as long as the arm's rows."""
+    """Tokens of all of them: as long as the arm's rows if another arm has learnt them before, else `most`."""
     most: int
     """Tokens if each ran to its `max_tokens`."""
 
@@ -96,6 +96,9 @@ def _prompt(rows: RowLengths) -> float:
 
 
 def _written(arm: Arm, rows: RowLengths) -> float:
+    """Return the tokens of a completion: as long as the arm's rows once a student has learnt them, else the most."""
+    if draws(arm) and arm.from_ is None:
+        return float(arm.max_tokens)
     return min(rows.supervised / max(1, rows.rows), float(arm.max_tokens))
 
 

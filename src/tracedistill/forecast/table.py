@@ -114,6 +114,8 @@ def _drawn(tuning: TuningEstimate) -> str:
     """Format the most tokens that one adapter samples."""
     if tuning.rollouts is None:
         return "-"
+    if tuning.rollouts.tokens == tuning.rollouts.most:
+        return f"<={tuning.rollouts.most:,}"
     return f"{tuning.rollouts.tokens:,} to {tuning.rollouts.most:,}"
 
 
